@@ -1,0 +1,1 @@
+"""The built-in policies; they go through the same hooks as every plugin."""

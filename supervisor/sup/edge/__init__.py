@@ -1,0 +1,1 @@
+"""One outside thing per module (floor 7): sockets, files, processes."""
