@@ -1,4 +1,6 @@
-"""What an operator gets wrong: one clear line, the right exit code, and nothing lost or half-applied."""
+"""What an operator gets wrong: one clear line, the right exit code, and nothing lost or
+half-applied.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.e2e.supervisors import SUP, Supervisor, supervisors, wait_for
 
 from sup.errors import ExitCode
-from tests.e2e.supervisors import SUP, Supervisor, supervisors, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -129,7 +131,9 @@ def test_run_bad_addresses_are_one_line_and_exit_2(tmp_path):
 
 
 def test_run_taken_port_lock_and_foreign_ring_are_one_line_and_exit_4(tmp_path, ports):
-    """A port in use, a second supervisor on one state directory, a state directory of another ring."""
+    """A port in use, a second supervisor on one state directory, a state directory of another
+    ring.
+    """
     first = member(tmp_path / "a", ports[0])
     with supervisors(first):
         wait_for("first is up", lambda: first.alive_members() == 1)
