@@ -5,7 +5,6 @@ half-applied.
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -43,17 +42,6 @@ def package(tmp_path):
     run.write_text("#!/bin/sh\nexec sleep 3600\n")
     run.chmod(0o755)
     return directory
-
-
-@pytest.fixture
-def ports():
-    """Two numbers that were free on 127.0.0.1 for UDP and TCP a moment ago."""
-    found = []
-    for _ in range(2):
-        with socket.socket() as tcp:
-            tcp.bind(("127.0.0.1", 0))
-            found.append(tcp.getsockname()[1])
-    return found
 
 
 def member(state_dir: Path, port: int, *args: str) -> Supervisor:
