@@ -1,9 +1,9 @@
 """The built-in health check ``exec``: the package's ``health-check`` hook, by its exit code.
 
-0 is ok, 1 warning, 2 critical, 3 and any other code unknown. Without a hook a service is ok as long as
-its process is up. A hook that can't be started says nothing about the service: unknown. A hook that
-hangs is critical: a check asks the service something, and no answer in time is the answer that a
-client of the service would get. A hook that a signal ended is unknown.
+0 is ok, 1 warning, 2 critical, 3 and any other code unknown. Without a hook a service is ok as long
+as its process is up. A hook that can't be started says nothing about the service: unknown. A hook
+that hangs is critical: a check asks the service something, and no answer in time is the answer that
+a client of the service would get. A hook that a signal ended is unknown.
 """
 
 from __future__ import annotations

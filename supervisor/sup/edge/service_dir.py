@@ -1,8 +1,9 @@
 """The directory of one service made ready for its user, and the environment its processes get.
 
-The service may write in ``data``, ``var`` and ``files``; everything else stays ours and is readable by
-its group, so that a service can't plant a link where a privileged supervisor writes. Nothing of the
-supervisor's own environment is passed on but what the caller hands in; no secret is ever put there.
+The service may write in ``data``, ``var`` and ``files``; everything else stays ours and is readable
+by its group, so that a service can't plant a link where a privileged supervisor writes. Nothing of
+the supervisor's own environment is passed on but what the caller hands in; no secret is ever put
+there.
 """
 
 from __future__ import annotations

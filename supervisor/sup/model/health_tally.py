@@ -1,8 +1,8 @@
 """Hysteresis of health: how many results in a row change the verdict (pure).
 
-One critical result of a busy service is not an outage and one good result of a flapping service is not a
-recovery. The verdict is what is gossiped and what rollouts wait for, so only it counts; single results
-are shown locally. A state machine of two counters; no clock.
+One critical result of a busy service is not an outage and one good result of a flapping service is
+not a recovery. The verdict is what is gossiped and what rollouts wait for, so only it counts;
+single results are shown locally. A state machine of two counters; no clock.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class HealthTally:
         return self.verdict
 
     def force(self, verdict: Health) -> None:
-        """Set the verdict by a fact that needs no check (the process is gone), and start counting anew."""
+        """Set the verdict by a fact that needs no check (the process is gone), and start counting
+        anew.
+        """
         self.verdict = verdict
         self._last = None
         self._in_a_row = 0
