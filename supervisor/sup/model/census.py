@@ -1,16 +1,43 @@
 """The census: which services run where, in what health, as this supervisor has heard it (pure).
 
 A census is an immutable value, made from the members and the service rumors of one moment by
-``build_census``. Group and member names follow Habitat so that existing templates and habits carry over.
+``build_census``. Group and member names follow Habitat so that existing templates and habits
+carry over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from sup.model.health import Health
+from sup.model.service_rumor import SERVICE_KIND, ServiceRumor, ServiceRumorError, decode
+
+STATE_WORDS = ("alive", "suspect", "dead", "left")
+"""Words for the core's ``MemberState`` 0 to 3."""
+
+
+class MemberView(Protocol):
+    """What the census needs of the core's ``Member``."""
+
+    @property
+    def id(self) -> bytes: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> int: ...
+
+
+class RumorView(Protocol):
+    """What the census needs of the core's ``Rumor``."""
+
+    @property
+    def kind(self) -> int: ...
+    @property
+    def origin(self) -> bytes: ...
+    @property
+    def value(self) -> bytes | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +70,8 @@ class CensusMember:
     exports: Mapping[str, Any]
     """The values under the package's ``[exports]``, by export name."""
     sys: Mapping[str, Any]
-    """``ip, hostname, gossip_ip, gossip_port, http_gateway_ip, http_gateway_port, member_id, version``."""
+    """``ip, hostname, gossip_ip, gossip_port, http_gateway_ip, http_gateway_port, member_id,
+    version``."""
     config_version: str = ""
     """Version of the group configuration that is applied there, or empty."""
 
@@ -88,3 +116,56 @@ class Census:
     def group(self, service: str, group: str) -> CensusGroup:
         """The group, empty when nobody is in it."""
         return self.groups.get(f"{service}.{group}", CensusGroup(service, group))
+
+
+def build_census(members: Iterable[MemberView], rumors: Iterable[RumorView]) -> Census:
+    """Join the service rumors with the members they are about.
+
+    A rumor of an unknown member, of another kind, retracted, or unreadable is skipped: a foreign
+    value never hides the others. The result depends on the sets alone, not on their order. O(n
+    log n).
+    """
+    known = {member.id: member for member in members}
+    groups: dict[str, dict[str, CensusMember]] = {}
+    for rumor in rumors:
+        member = known.get(rumor.origin)
+        if member is None or rumor.kind != SERVICE_KIND or rumor.value is None:
+            continue
+        try:
+            said = decode(rumor.value)
+        except ServiceRumorError:
+            continue
+        row = _census_member(member, said)
+        group = groups.setdefault(f"{said.service}.{said.group}", {})
+        # One rumor per origin and group is the rule; if a peer breaks it, the choice is still the
+        # same everywhere.
+        other = group.get(row.member_id)
+        if other is None or repr(other) < repr(row):
+            group[row.member_id] = row
+    return Census({name: _census_group(groups[name]) for name in sorted(groups)})
+
+
+def _census_group(rows: Mapping[str, CensusMember]) -> CensusGroup:
+    members = tuple(rows[member_id] for member_id in sorted(rows))
+    return CensusGroup(members[0].service, members[0].group, members)
+
+
+def _census_member(member: MemberView, said: ServiceRumor) -> CensusMember:
+    state = STATE_WORDS[member.state]
+    return CensusMember(
+        member_id=member.id.hex(),
+        name=member.name,
+        service=said.service,
+        group=said.group,
+        state=state,
+        health=said.health if state == "alive" else Health.UNKNOWN,
+        health_since_s=said.health_since_s,
+        output=said.output,
+        process=said.process,
+        package=said.package,
+        topology=said.topology,
+        strategy=said.strategy,
+        exports=said.exports,
+        sys=said.sys,
+        config_version=said.config_version,
+    )

@@ -1,0 +1,237 @@
+"""Reading a package directory: the plan, the default configuration, templates and hooks.
+
+Everything is read once, bounded and checked, into an immutable value; nothing is written and
+nothing is run. A symbolic link that leaves the directory, a device, a file that is not UTF-8, a
+misspelt hook or a hook without execute permission is refused with one line. Layout:
+``plan.toml``, ``default.toml``, ``config/``, ``hooks/`` (see docs/packages). Hidden files and
+editor back-ups (``~``) in ``hooks/`` are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sup.errors import OperatorError
+from sup.model.config_layers import decode_text, parse_toml
+from sup.model.convert import near
+from sup.model.plan import PLAN_BYTES_MAX, Plan, for_command, parse_plan
+
+DEFAULT_BYTES_MAX = 256 * 1024
+TEMPLATE_BYTES_MAX = 1024 * 1024
+TEMPLATES_MAX = 256
+"""Templates and hooks of one package; all are compiled and kept in memory."""
+DIRECTORY_DEPTH_MAX = 8
+"""Nested directories below ``config/``."""
+HOOK_NAMES = (
+    "install",
+    "uninstall",
+    "init",
+    "run",
+    "post-run",
+    "health-check",
+    "reconfigure",
+    "suitability",
+    "demote",
+    "pre-update",
+    "post-stop",
+    "file-updated",
+)
+"""The hooks there are, in the order of a service's life."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFile:
+    """One file of ``config/`` or ``hooks/``, not yet compiled.
+
+    ``name`` is relative to the package (``config/redis.conf.j2``, ``hooks/run``); ``mode`` has the
+    permission bits; ``path`` is what errors call the file.
+    """
+
+    name: str
+    source: str
+    mode: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package as read. ``directory`` is None for a wrapped command."""
+
+    plan: Plan
+    default: Mapping[str, Any] = field(default_factory=dict)
+    templates: tuple[TemplateFile, ...] = ()
+    """Files of ``config/``, sorted by name."""
+    hooks: tuple[TemplateFile, ...] = ()
+    """Files of ``hooks/``, sorted by name."""
+    directory: Path | None = None
+
+
+def hook_of(file_name: str) -> str:
+    """The hook a file in ``hooks/`` is for: ``run`` of ``run.j2``. No hook's name has a dot."""
+    return file_name.partition(".")[0]
+
+
+def load_package(directory: Path) -> Package:
+    """Read and check the package in ``directory``.
+
+    Raises:
+        OperatorError: one line that names the file and what to do.
+    """
+    try:
+        root = directory.resolve(strict=True)
+        is_directory = root.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise OperatorError(f"{directory}: {_reason(error)}; give a package directory") from None
+    if not is_directory:
+        raise OperatorError(f"{directory} is not a directory; give a package directory")
+    plan_path = directory / "plan.toml"
+    if not os.path.lexists(plan_path):
+        hint = "write one with [package] name"
+        if (directory / "plan.sh").exists() or (directory / "habitat" / "plan.sh").exists():
+            hint = "plan.sh is not read; write plan.toml beside it, templates and hooks stay"
+        raise OperatorError(f"{directory} has no plan.toml; {hint}")
+    data, _ = _read(plan_path, root, PLAN_BYTES_MAX)
+    plan = parse_plan(data, str(plan_path))
+    default: dict[str, Any] = {}
+    default_path = directory / "default.toml"
+    if os.path.lexists(default_path):
+        data, _ = _read(default_path, root, DEFAULT_BYTES_MAX)
+        default = parse_toml(data, str(default_path), bytes_max=DEFAULT_BYTES_MAX)
+    budget = [TEMPLATES_MAX]
+    templates = tuple(_templates(directory / "config", root, "config", budget, 0))
+    hooks = tuple(_hooks(directory / "hooks", root, budget))
+    if plan.service.command is None and not any(_hook_name(h) == "run" for h in hooks):
+        raise OperatorError(
+            f"{directory} has neither hooks/run nor service.command in plan.toml;"
+            " there is nothing to run, add one of them"
+        )
+    return Package(plan, default, templates, hooks, directory)
+
+
+def package_for_command(name: str, command: list[str] | tuple[str, ...] | str) -> Package:
+    """The package that wraps a bare program.
+
+    Raises:
+        OperatorError: ``name`` is not a name, or the command is empty.
+    """
+    return Package(for_command(name, command))
+
+
+def _hook_name(file: TemplateFile) -> str:
+    return hook_of(file.name.removeprefix("hooks/"))
+
+
+def _templates(
+    directory: Path, root: Path, prefix: str, budget: list[int], depth: int
+) -> Iterator[TemplateFile]:
+    for entry in _entries(directory, root, budget):
+        name = f"{prefix}/{entry.name}"
+        path = directory / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if depth >= DIRECTORY_DEPTH_MAX:
+                raise OperatorError(
+                    f"{path}: directories nest deeper than {DIRECTORY_DEPTH_MAX}; flatten them"
+                )
+            yield from _templates(path, root, name, budget, depth + 1)
+        else:
+            yield _template(path, root, name)
+
+
+def _hooks(directory: Path, root: Path, budget: list[int]) -> Iterator[TemplateFile]:
+    seen: dict[str, str] = {}
+    for entry in _entries(directory, root, budget):
+        if entry.name.startswith(".") or entry.name.endswith("~"):
+            continue
+        path = directory / entry.name
+        hook = hook_of(entry.name)
+        if hook not in HOOK_NAMES:
+            raise OperatorError(f"{path}: no hook is called {hook!r}{near(hook, [*HOOK_NAMES])}")
+        if hook in seen:
+            raise OperatorError(f"{path}: hook {hook!r} is also in {seen[hook]}; keep one")
+        seen[hook] = entry.name
+        template = _template(path, root, f"hooks/{entry.name}")
+        if not template.mode & 0o111:
+            raise OperatorError(
+                f"hooks/{entry.name} has no execute permission; run: chmod +x {path}"
+            )
+        yield template
+
+
+def _entries(directory: Path, root: Path, budget: list[int]) -> list[os.DirEntry[str]]:
+    """The entries of ``directory`` by name; none when it does not exist. Takes them from
+    ``budget``."""
+    if not os.path.lexists(directory):
+        return []
+    _inside(directory, root)
+    entries = []
+    try:
+        with os.scandir(directory) as found:
+            for entry in found:
+                budget[0] -= 1
+                if budget[0] < 0:
+                    raise OperatorError(
+                        f"{directory}: more than {TEMPLATES_MAX} files in config/ and hooks/;"
+                        " move static files elsewhere"
+                    )
+                entries.append(entry)
+    except OSError as error:
+        raise OperatorError(f"{directory}: {_reason(error)}") from None
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _template(path: Path, root: Path, name: str) -> TemplateFile:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise OperatorError(f"{name!r}: the file's name is not UTF-8; rename it") from None
+    data, mode = _read(path, root, TEMPLATE_BYTES_MAX)
+    return TemplateFile(
+        name, decode_text(data, str(path), bytes_max=TEMPLATE_BYTES_MAX), mode, str(path)
+    )
+
+
+def _inside(path: Path, root: Path) -> None:
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise OperatorError(f"{path}: {_reason(error)}") from None
+    if not real.is_relative_to(root):
+        raise OperatorError(f"{path} leads out of the package, to {real}; copy the file into it")
+
+
+def _read(path: Path, root: Path, bytes_max: int) -> tuple[bytes, int]:
+    """Contents and permission bits of a regular file inside ``root``."""
+    _inside(path, root)
+    try:
+        # O_NONBLOCK: opening a FIFO must not wait for a writer; it is refused a line below.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise OperatorError(f"{path}: {_reason(error)}") from None
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise OperatorError(
+                f"{path} is a directory, not a file; links to directories are not followed"
+            )
+        if not stat.S_ISREG(status.st_mode):
+            raise OperatorError(f"{path} is not a regular file; remove it from the package")
+        try:
+            data = file.read(bytes_max + 1)
+        except OSError as error:
+            raise OperatorError(f"{path}: {_reason(error)}") from None
+    if len(data) > bytes_max:
+        raise OperatorError(
+            f"{path} is {max(status.st_size, len(data))} bytes, limit is {bytes_max};"
+            " make it smaller"
+        )
+    return data, stat.S_IMODE(status.st_mode)
+
+
+def _reason(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text[:1].lower() + text[1:]

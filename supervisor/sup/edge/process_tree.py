@@ -1,0 +1,240 @@
+"""Who belongs to a service: its process tree, read from ``/proc``, and the killing and reaping of
+it.
+
+A process belongs to a service when it descends from the service's first process, is in the session
+which that process opened, or carries the service's mark (``SUP_INSTANCE``) in its environment. The
+mark finds daemons that forked twice and opened a session of their own, also after the supervisor
+which started them was killed and they were handed to init. What escapes: a daemon that leaves tree
+and session *and* wipes its environment. A cgroup would hold that one too; there is none to rely on
+where we run unprivileged.
+
+A number alone is never trusted: every kill goes through a pidfd whose start time was compared after
+it was opened, so a reused pid is never hit. Reading a large ``/proc`` takes milliseconds, so
+callers on the event loop run these functions in a thread. Sources: proc(5), pidfd_open(2),
+prctl(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+
+MARK_VARIABLE = "SUP_INSTANCE"
+"""Environment variable that marks every process of one start of one service or hook."""
+ENVIRON_BYTES_MAX = 256 * 1024
+"""How much of ``/proc/PID/environ`` is searched for the mark; it stands first in what we pass."""
+KILL_DEADLINE_S = 5.0
+"""How long a killing may take: what is left after it sits in the kernel and can't be killed by
+anyone.
+"""
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStat:
+    """One line of ``/proc/PID/stat``, as far as it is needed. ``start_ticks`` counts from boot."""
+
+    pid: int
+    ppid: int
+    session: int
+    start_ticks: int
+    state: str
+
+    @property
+    def dead(self) -> bool:
+        """Exited; at most its exit status is waiting for the parent."""
+        return self.state in "ZX"
+
+
+@cache
+def boot_id() -> str:
+    """The kernel's id of this boot; a start time means something only together with it."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def read_stat(pid: int) -> ProcessStat | None:
+    """The process that has the number ``pid`` now, or None."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            line = file.read()
+    except OSError:
+        return None
+    # The name stands in parentheses and may hold spaces and parentheses itself: cut after the last
+    # one.
+    fields = line[line.rfind(b")") + 2 :].split()
+    return ProcessStat(
+        pid, int(fields[1]), int(fields[3]), int(fields[19]), fields[0].decode("ascii")
+    )
+
+
+def all_stats() -> dict[int, ProcessStat]:
+    """Every process that can be seen, by pid."""
+    stats = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (stat := read_stat(int(name))) is not None:
+            stats[stat.pid] = stat
+    return stats
+
+
+def mark_of(pid: int) -> str:
+    """The mark in the environment of ``pid``, or empty (none, gone, or not ours to read)."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environ = file.read(ENVIRON_BYTES_MAX)
+    except OSError:
+        return ""
+    for item in environ.split(b"\0"):
+        if item.startswith(b"SUP_INSTANCE="):
+            return item[len(b"SUP_INSTANCE=") :].decode("utf-8", "replace")
+    return ""
+
+
+def find_tree(pid: int, start_ticks: int, mark: str) -> list[ProcessStat]:
+    """Every process of the tree that runs now, the first process included; dead ones are left out.
+
+    The session counts only while the number ``pid`` is still the first process's: the kernel does
+    not give a number away while a session carries it.
+    """
+    stats = all_stats()
+    first = stats.get(pid)
+    ours = first is not None and first.start_ticks == start_ticks
+    found = {pid} if ours else set()
+    for stat in stats.values():
+        # Nothing older than the first process descends from it: saves most environment reads.
+        if stat.start_ticks < start_ticks or stat.dead or stat.pid in found:
+            continue
+        if (ours and stat.session == pid) or (mark and mark_of(stat.pid) == mark):
+            found.add(stat.pid)
+    return _with_descendants(found, stats)
+
+
+def find_marked(prefix: str, *, keep: str = "") -> list[ProcessStat]:
+    """Every live process whose mark starts with ``prefix``, but not the ones marked exactly
+    ``keep``.
+    """
+    found = []
+    for stat in all_stats().values():
+        if not stat.dead and stat.pid != os.getpid():
+            mark = mark_of(stat.pid)
+            if mark.startswith(prefix) and mark != keep:
+                found.append(stat)
+    return found
+
+
+def send_signal(stat: ProcessStat, number: int) -> bool:
+    """Signal this very process; False when it is gone (or its number is another's by now)."""
+    try:
+        pidfd = os.pidfd_open(stat.pid)
+    except OSError:
+        return False
+    try:
+        now = read_stat(stat.pid)
+        if now is None or now.start_ticks != stat.start_ticks:
+            return False
+        signal.pidfd_send_signal(pidfd, number)
+    except (ProcessLookupError, PermissionError):
+        # A set-uid program can be beyond an unprivileged supervisor; it counts as left over.
+        return False
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def kill_tree(pid: int, start_ticks: int, mark: str) -> list[int]:
+    """SIGKILL the whole tree, again and again until a look finds nobody; return who could not be
+    killed.
+
+    Blocks, at most ``KILL_DEADLINE_S``. The first process is killed too.
+    """
+    return _kill_until_none(lambda: find_tree(pid, start_ticks, mark))
+
+
+def kill_marked(prefix: str, *, keep: str = "") -> list[int]:
+    """SIGKILL whatever ``find_marked`` finds, until nothing is left; return who is left."""
+    return _kill_until_none(lambda: find_marked(prefix, keep=keep))
+
+
+def become_subreaper() -> bool:
+    """Make orphans of our descendants our children, to be found and reaped; False if refused.
+
+    The standard library has no prctl(2); ctypes is used here and nowhere else.
+    """
+    import ctypes
+
+    return bool(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+class OrphanReaper:
+    """Reaps the dead that were handed to us, and never a child that somebody here waits for.
+
+    A child that is registered in ``known`` is left to its owner. Any other zombie is reaped after
+    it has been one for ``grace_s``: whoever else started it (asyncio, subprocess) collects its
+    status at once, so one that is still there has no owner.
+    """
+
+    def __init__(self, known: Iterable[int], grace_s: float = 5.0) -> None:
+        self._known = known
+        self._grace_s = grace_s
+        self._seen: dict[tuple[int, int], float] = {}
+
+    def reap(self, now_s: float) -> int:
+        """Reap what is due at ``now_s`` (monotonic seconds); return how many. One system call when
+        idle.
+        """
+        try:
+            peek = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            peek = None
+        if peek is None:
+            self._seen.clear()
+            return 0
+        known = set(self._known)
+        zombies = {
+            (stat.pid, stat.start_ticks)
+            for stat in all_stats().values()
+            if stat.dead and stat.ppid == os.getpid() and stat.pid not in known
+        }
+        self._seen = {key: self._seen.get(key, now_s) for key in zombies}
+        reaped = 0
+        for key, since_s in list(self._seen.items()):
+            if now_s - since_s >= self._grace_s:
+                del self._seen[key]
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(key[0], os.WNOHANG)
+                    reaped += 1
+        return reaped
+
+
+def _with_descendants(found: set[int], stats: dict[int, ProcessStat]) -> list[ProcessStat]:
+    children: dict[int, list[int]] = {}
+    for stat in stats.values():
+        children.setdefault(stat.ppid, []).append(stat.pid)
+    queue = list(found)
+    while queue:
+        for child in children.get(queue.pop(), ()):
+            if child not in found:
+                found.add(child)
+                queue.append(child)
+    found.discard(os.getpid())
+    return [stats[pid] for pid in sorted(found) if not stats[pid].dead]
+
+
+def _kill_until_none(find: Callable[[], list[ProcessStat]]) -> list[int]:
+    deadline = time.monotonic() + KILL_DEADLINE_S
+    pause_s = 0.002
+    while True:
+        victims = find()
+        if not victims:
+            return []
+        if time.monotonic() >= deadline:
+            return [victim.pid for victim in victims]
+        for victim in victims:
+            send_signal(victim, signal.SIGKILL)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, 0.1)

@@ -1,0 +1,332 @@
+"""One process of a service or a hook: start it, know the moment it exits, stop its whole tree,
+adopt it.
+
+A process is started in a session of its own, with its output bound to a file by descriptor: the
+death of the supervisor neither stops it nor breaks its pipes. It is identified by pid, start time
+and boot id, never by the number alone, and watched through a pidfd in the event loop: its exit is
+seen at once and without polling. A supervisor that comes after one that was killed adopts the
+running process from the identity on disk; it is not our child then, so its exit status is unknown.
+
+An exited process is kept unreaped until ``clear`` has swept what it left behind: as long as it is a
+zombie its number (and so its session and process group) can't become somebody else's. Everything
+that runs through here must end in ``clear`` or ``stop``. Sources: pidfd_open(2), waitid(2),
+setsid(2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import secrets
+import signal
+import subprocess
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from sup.edge.process_tree import (
+    KILL_DEADLINE_S,
+    MARK_VARIABLE,
+    OrphanReaper,
+    boot_id,
+    find_tree,
+    kill_tree,
+    read_stat,
+)
+from sup.edge.users import Credentials
+
+UMASK = 0o027
+"""What a service's files start with: nothing for others."""
+TEXT_BUSY_TRIES = 6
+"""Tries when a freshly written hook is still open for writing in a process that is between fork and
+exec.
+"""
+REAP_INTERVAL_S = 2.0
+
+_known: set[int] = set()
+"""Children that have an owner here; the reaper of orphans leaves them alone."""
+
+
+class ProcessError(Exception):
+    """A program could not be started; the text names it and says why."""
+
+
+class ProcessIdentity(msgspec.Struct, frozen=True):
+    """What names one process for ever; stored in ``process.json``. ``start_ticks`` counts from
+    boot.
+    """
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    mark: str
+    fingerprint: str = ""
+    """Of what was started; says whether it must be started anew after an adoption."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: an exit code, or a signal; both None when it was not our child
+    (adopted).
+    """
+
+    code: int | None = None
+    signal: int | None = None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            try:
+                return f"signal {signal.Signals(self.signal).name}"
+            except ValueError:
+                return f"signal {self.signal}"
+        return "unknown" if self.code is None else f"code {self.code}"
+
+
+class Process:
+    """A running or just exited process, watched by the event loop that made this object."""
+
+    def __init__(self, identity: ProcessIdentity, pidfd: int, *, adopted: bool) -> None:
+        self.identity = identity
+        self.adopted = adopted
+        self.exit: Exit | None = None
+        self._pidfd = pidfd
+        self._loop = asyncio.get_running_loop()
+        self._exited = asyncio.Event()
+        self._loop.add_reader(pidfd, self._handle_exit)
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    async def wait(self) -> Exit:
+        """Wait until the process itself has exited. Any number of callers; safe to cancel."""
+        await self._exited.wait()
+        assert self.exit is not None
+        return self.exit
+
+    def signal(self, number: int) -> None:
+        """Send ``number`` to the process group; nothing once the process has exited."""
+        if self.exit is not None:
+            return
+        try:
+            if os.getpgid(self.pid) == self.pid:
+                os.killpg(self.pid, number)
+            else:
+                signal.pidfd_send_signal(self._pidfd, number)
+        except (ProcessLookupError, PermissionError):
+            # Exited just now, or a set-uid program; the pidfd or the deadline of `stop` tells.
+            return
+
+    async def stop(self, number: int, timeout_s: float) -> list[int]:
+        """Signal the group, give the whole tree ``timeout_s``, then SIGKILL what is left of it.
+
+        Bounded by ``timeout_s`` + 2 × ``KILL_DEADLINE_S``. Returns the pids that could not be
+        killed.
+        """
+        deadline = self._loop.time() + timeout_s
+        self.signal(number)
+        # A process that is stopped (SIGSTOP) must run to act on the signal.
+        self.signal(signal.SIGCONT)
+        try:
+            await asyncio.wait_for(self._exited.wait(), timeout_s)
+        except TimeoutError:
+            return await self.clear()
+        # The first process is often a shell that dies before its child has saved its data: the
+        # others got the signal too and have the rest of the time.
+        pause_s = 0.01
+        while self._loop.time() < deadline:
+            if not await asyncio.to_thread(self._tree):
+                break
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.25)
+        return await self.clear()
+
+    async def clear(self) -> list[int]:
+        """SIGKILL whatever is left of the tree, reap, and let go. Returns the pids that would not
+        die.
+
+        Bounded by 2 × ``KILL_DEADLINE_S``; completed even when the caller is cancelled meanwhile.
+        """
+        return await _finish(self._clear())
+
+    async def _clear(self) -> list[int]:
+        identity = self.identity
+        left = await asyncio.to_thread(kill_tree, identity.pid, identity.start_ticks, identity.mark)
+        try:
+            await asyncio.wait_for(self._exited.wait(), KILL_DEADLINE_S)
+        except TimeoutError:
+            left = sorted({*left, identity.pid})
+            self._loop.remove_reader(self._pidfd)
+        self._release()
+        return left
+
+    def _tree(self) -> list[int]:
+        identity = self.identity
+        return [s.pid for s in find_tree(identity.pid, identity.start_ticks, identity.mark)]
+
+    def _handle_exit(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        self.exit = self._wait_status(os.WNOWAIT) or Exit()
+        self._exited.set()
+
+    def _wait_status(self, flags: int) -> Exit | None:
+        try:
+            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | flags)
+        except ChildProcessError:
+            return None
+        if result is None:
+            return None
+        if result.si_code == os.CLD_EXITED:
+            return Exit(code=result.si_status)
+        return Exit(signal=result.si_status)
+
+    def _release(self) -> None:
+        if self._pidfd >= 0:
+            self._wait_status(0)
+            _known.discard(self.pid)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def new_mark(prefix: str) -> str:
+    """A mark for one start: the prefix names the service on this host, the rest this start."""
+    return f"{prefix}.{secrets.token_hex(8)}"
+
+
+async def spawn(
+    argv: Sequence[str],
+    *,
+    directory: str | Path,
+    environment: Mapping[str, str],
+    mark: str,
+    output: int,
+    credentials: Credentials | None = None,
+    umask: int = UMASK,
+    fingerprint: str = "",
+) -> Process:
+    """Start a program in a session of its own; ``output`` (not taken over) gets stdout and stderr.
+
+    Returns when the program is executed; takes a few milliseconds of the loop.
+
+    Raises:
+        ProcessError: it could not be executed; nothing is left behind.
+    """
+    # First, so that it is found at once; ours wins over one inherited from an outer supervisor.
+    environment = {MARK_VARIABLE: "", **environment} | {MARK_VARIABLE: mark}
+    pause_s = 0.01
+    for tries_left in reversed(range(TEXT_BUSY_TRIES)):
+        try:
+            pid = _popen(argv, directory, environment, output, credentials, umask)
+        except OSError as error:
+            if error.errno != errno.ETXTBSY or not tries_left:
+                raise ProcessError(_why(argv[0], directory, error)) from None
+        except (subprocess.SubprocessError, ValueError) as error:
+            raise ProcessError(f"can't start {argv[0]}: {error}") from None
+        else:
+            break
+        await asyncio.sleep(pause_s)
+        pause_s *= 2
+    # An unreaped child keeps its number, so what is read here is its own, dead or alive.
+    stat = read_stat(pid)
+    assert stat is not None
+    identity = ProcessIdentity(pid, stat.start_ticks, boot_id(), mark, fingerprint)
+    return Process(identity, os.pidfd_open(pid), adopted=False)
+
+
+def adopt(identity: ProcessIdentity) -> Process | None:
+    """Take over a process that an earlier supervisor started; None when it runs no more."""
+    if identity.boot_id != boot_id():
+        return None
+    try:
+        pidfd = os.pidfd_open(identity.pid)
+    except OSError:
+        return None
+    stat = read_stat(
+        identity.pid
+    )  # after the open: from here on the number can't change hands unseen
+    if stat is None or stat.dead or stat.start_ticks != identity.start_ticks:
+        os.close(pidfd)
+        return None
+    return Process(identity, pidfd, adopted=True)
+
+
+def save_identity(path: Path, identity: ProcessIdentity) -> None:
+    """Write ``process.json`` so that it is whole or absent after a crash. Blocks on the disk."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        file.write(msgspec.json.encode(identity))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_identity(path: Path) -> ProcessIdentity | None:
+    """The identity in ``process.json``, or None: absent, or not one (then there is nothing to
+    adopt).
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ProcessIdentity)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+async def reap_orphans() -> None:
+    """Reap for ever the dead that were handed to us (as subreaper or PID 1); a task of the
+    supervisor.
+    """
+    reaper = OrphanReaper(_known)
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(REAP_INTERVAL_S)
+        reaper.reap(loop.time())
+
+
+def _popen(
+    argv: Sequence[str],
+    directory: str | Path,
+    environment: Mapping[str, str],
+    output: int,
+    credentials: Credentials | None,
+    umask: int,
+) -> int:
+    child = subprocess.Popen(
+        list(argv),
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        user=None if credentials is None else credentials.uid,
+        group=None if credentials is None else credentials.gid,
+        extra_groups=None if credentials is None else list(credentials.groups),
+        umask=umask,
+    )
+    _known.add(child.pid)
+    # From here on the pidfd is the only one that waits: Popen must neither wait nor warn when
+    # collected.
+    child.returncode = 0
+    return child.pid
+
+
+def _why(program: str, directory: str | Path, error: OSError) -> str:
+    if error.errno == errno.ENOENT and not os.path.isdir(directory):
+        return f"can't start {program}: its directory {directory} does not exist"
+    if error.errno == errno.ENOENT and os.path.exists(program):
+        return f"can't start {program}: the interpreter in its first line (#!) does not exist"
+    if error.errno == errno.ENOEXEC:
+        return f"can't start {program}: it is no program and has no #! line"
+    return f"can't start {program}: {error.strerror}"
+
+
+async def _finish(work: Coroutine[None, None, list[int]]) -> list[int]:
+    """Run ``work`` to its end even when the caller is cancelled, then pass the cancellation on."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
