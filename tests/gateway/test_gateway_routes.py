@@ -7,11 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from tests.gateway.fake_supervisor import FakeApi
+from tests.gateway.harness import Answer, Harness
 
 from sup import gateway_routes
 from sup.errors import ExitCode
-
-from .conftest import Answer, FakeApi, Harness
 
 
 def problem(answer: Answer, status: int) -> dict[str, Any]:
