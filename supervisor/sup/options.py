@@ -31,7 +31,9 @@ class SupervisorOptions:
     """Name of this supervisor in the ring."""
     listen_gossip: str = f"0.0.0.0:{GOSSIP_PORT}"
     advertise: str | None = None
-    """``host[:port]`` that others reach this supervisor at; by default taken from the bind address."""
+    """``host[:port]`` that others reach this supervisor at; by default taken from the bind
+    address.
+    """
     listen_http: str | None = f"127.0.0.1:{HTTP_PORT}"
     """``host:port`` of the REST interface; None: unix socket only."""
     peers: tuple[str, ...] = ()
@@ -39,6 +41,8 @@ class SupervisorOptions:
     log_format: str = "text"
     log_level: str = "info"
     service: Spec | None = None
-    """Service given on the command line; its spec file is written before the first reconciliation."""
+    """Service given on the command line; its spec file is written before the first
+    reconciliation.
+    """
     pause_tolerance_s: float = 2.0
     """How long a member may stall without being declared dead, seconds."""

@@ -17,7 +17,9 @@ SUP = [sys.executable, "-m", "sup"]
 
 
 def wait_for(what: str, condition: Callable[[], object], timeout_s: float = 15.0) -> Any:
-    """Poll ``condition`` until it is true and return its value; AssertionError after ``timeout_s``."""
+    """Poll ``condition`` until it is true and return its value; AssertionError after
+    ``timeout_s``.
+    """
     deadline = time.monotonic() + timeout_s
     value = condition()
     while not value:

@@ -1,16 +1,17 @@
-"""What an operator gets wrong: one clear line, the right exit code, and nothing lost or half-applied."""
+"""What an operator gets wrong: one clear line, the right exit code, and nothing lost or
+half-applied.
+"""
 
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
+from tests.e2e.supervisors import SUP, Supervisor, supervisors, wait_for
 
 from sup.errors import ExitCode
-from tests.e2e.supervisors import SUP, Supervisor, supervisors, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -41,17 +42,6 @@ def package(tmp_path):
     run.write_text("#!/bin/sh\nexec sleep 3600\n")
     run.chmod(0o755)
     return directory
-
-
-@pytest.fixture
-def ports():
-    """Two numbers that were free on 127.0.0.1 for UDP and TCP a moment ago."""
-    found = []
-    for _ in range(2):
-        with socket.socket() as tcp:
-            tcp.bind(("127.0.0.1", 0))
-            found.append(tcp.getsockname()[1])
-    return found
 
 
 def member(state_dir: Path, port: int, *args: str) -> Supervisor:
@@ -129,7 +119,9 @@ def test_run_bad_addresses_are_one_line_and_exit_2(tmp_path):
 
 
 def test_run_taken_port_lock_and_foreign_ring_are_one_line_and_exit_4(tmp_path, ports):
-    """A port in use, a second supervisor on one state directory, a state directory of another ring."""
+    """A port in use, a second supervisor on one state directory, a state directory of another
+    ring.
+    """
     first = member(tmp_path / "a", ports[0])
     with supervisors(first):
         wait_for("first is up", lambda: first.alive_members() == 1)

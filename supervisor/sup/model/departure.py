@@ -1,8 +1,8 @@
 """A departure: an operator's word that a member is gone for good (pure).
 
-It is a last-writer rumor under the member's id and names the epoch it is about. A member that hears its
-own departure leaves the ring; a dead one is shown as ``left``. Whoever starts that supervisor again does
-so on purpose: the new epoch is not departed.
+It is a last-writer rumor under the member's id and names the epoch it is about. A member that hears
+its own departure leaves the ring; a dead one is shown as ``left``. Whoever starts that supervisor
+again does so on purpose: the new epoch is not departed.
 """
 
 from __future__ import annotations
