@@ -71,7 +71,7 @@ class SupervisorApi(Protocol):
         """The gossiped configuration of a group; ``version`` is empty when there is none."""
         ...
 
-    def apply_config(
+    async def apply_config(
         self, group: str, toml: bytes, *, replace: bool, if_version: str | None
     ) -> dict[str, Any]:
         """Merge (or replace by) a TOML document; ``ConflictError`` when ``if_version`` is not
@@ -79,8 +79,12 @@ class SupervisorApi(Protocol):
         """
         ...
 
-    def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Load and start a service; with ``name`` alone, start one that is loaded."""
+    async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Load a service and start it, or bring a loaded one to a new spec."""
+        ...
+
+    async def set_desired(self, name: str, desired: str) -> dict[str, Any]:
+        """Start (``up``) or stop (``down``) a loaded service."""
         ...
 
     async def stop_service(self, name: str) -> dict[str, Any]:
@@ -95,7 +99,7 @@ class SupervisorApi(Protocol):
         """Stop the process and forget the service."""
         ...
 
-    def depart(self, member: str) -> dict[str, Any]:
+    async def depart(self, member: str) -> dict[str, Any]:
         """Declare a dead member (id or name) to have left for good."""
         ...
 

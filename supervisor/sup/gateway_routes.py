@@ -271,7 +271,7 @@ def _routes(api: SupervisorApi) -> list[web.RouteDef]:
             if_version = request.headers["If-Match"].strip().strip('"')
         body = await _body(request)
         try:
-            result = api.apply_config(
+            result = await api.apply_config(
                 group, body, replace=_flag(query, "replace"), if_version=if_version
             )
         except ConflictError as error:
@@ -286,11 +286,11 @@ def _routes(api: SupervisorApi) -> list[web.RouteDef]:
             raise OperatorError(f"request is not JSON: {error}") from None
         if not isinstance(asked, dict):
             raise OperatorError("request is not a JSON object")
-        return _json(api.start_service(asked), 201)
+        return _json(await api.start_service(asked), 201)
 
     async def start_again(request: web.Request) -> web.StreamResponse:
         _query(request, ())
-        return _json(api.start_service({"name": request.match_info["name"]}))
+        return _json(await api.set_desired(request.match_info["name"], "up"))
 
     async def shutdown(request: web.Request) -> web.StreamResponse:
         _query(request, ())

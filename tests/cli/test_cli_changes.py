@@ -164,7 +164,14 @@ def test_start_command_is_split_like_a_shell_does(sup: Sup, state_dir: Path, api
 def test_start_name_starts_a_loaded_service(sup: Sup, state_dir: Path, api: CliApi) -> None:
     """A word that is no directory is the name of a stopped service."""
     assert sup("start", "web").code == 0
-    assert api.calls == [("start", {"name": "web"})]
+    assert api.calls == [("desired", "web", "up")]
+
+
+def test_start_name_unknown_says_both_readings(sup: Sup, state_dir: Path) -> None:
+    """A word that is neither a directory nor a service names both."""
+    done = sup("start", "none")
+    assert done.code == ExitCode.FAILED
+    assert "directory" in done.one_line()
 
 
 @pytest.mark.parametrize(
@@ -189,13 +196,12 @@ def test_name_with_a_slash_is_one_segment(sup: Sup, state_dir: Path, api: CliApi
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The options that ``sup run`` starts a supervisor with; nothing is started."""
     found: list[Any] = []
-    module = ModuleType("sup.supervisor")
-    module.SupervisorOptions = SimpleNamespace  # type: ignore[attr-defined]
 
-    def run(options: Any) -> int:
+    async def run(options: Any) -> int:
         found.append(options)
         return 0
 
+    module = ModuleType("sup.supervisor")
     module.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sup.supervisor", module)
     monkeypatch.setattr("sup.supervisor", module, raising=False)

@@ -38,7 +38,7 @@ class FakeApi:
     def group_config(self, group: str) -> dict[str, Any]:
         return {"group": group, "version": self.versions.get(group, ""), "config": {}}
 
-    def apply_config(
+    async def apply_config(
         self, group: str, toml: bytes, *, replace: bool, if_version: str | None
     ) -> dict[str, Any]:
         self.calls.append(("apply", group, toml, replace, if_version))
@@ -55,9 +55,15 @@ class FakeApi:
             "result": "accepted",
         }
 
-    def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self.calls.append(("start", dict(request)))
         return {"service": request.get("name")}
+
+    async def set_desired(self, name: str, desired: str) -> dict[str, Any]:
+        self.calls.append(("desired", name, desired))
+        if name == "none":
+            raise NotFoundError(f"no service {name}; loaded: web")
+        return {"service": name}
 
     async def stop_service(self, name: str) -> dict[str, Any]:
         self.calls.append(("stop", name))
@@ -72,7 +78,7 @@ class FakeApi:
     async def unload_service(self, name: str) -> dict[str, Any]:
         raise OperatorError("too slow", ExitCode.TIMED_OUT)
 
-    def depart(self, member: str) -> dict[str, Any]:
+    async def depart(self, member: str) -> dict[str, Any]:
         self.calls.append(("depart", member))
         return {"member": member}
 

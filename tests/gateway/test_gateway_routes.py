@@ -171,7 +171,7 @@ async def test_post_services_object_starts(harness: Harness) -> None:
     assert (await harness.ask("POST", "/v1/services/web/start")).status == 200
     assert harness.api.calls == [
         ("start", {"name": "web", "command": ["true"]}),
-        ("start", {"name": "web"}),
+        ("desired", "web", "up"),
     ]
 
 

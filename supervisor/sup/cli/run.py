@@ -24,6 +24,7 @@ from sup.cli.options import (
 
 if TYPE_CHECKING:
     from sup.model.spec import Spec
+    from sup.options import SupervisorOptions
 
 EPILOG = """
 \b
@@ -165,6 +166,8 @@ def command(
 
     The services that an earlier run loaded on the same state directory come back by themselves.
     """
+    from sup.options import SupervisorOptions
+
     service: Spec | None = None
     if package_dir is not None or exec_command is not None:
         service = service_from(package_dir, exec_command, name, group, topology, strategy)
@@ -178,10 +181,8 @@ def command(
             if value is not None:
                 raise click.UsageError(f"{option} needs a service: PACKAGE_DIR or --exec")
 
-    from sup import supervisor
-
-    return supervisor.run(
-        supervisor.SupervisorOptions(
+    return _supervise(
+        SupervisorOptions(
             state_dir=state_dir.absolute(),
             ring=ring,
             name=supervisor_name or socket.gethostname(),
@@ -196,3 +197,15 @@ def command(
             pause_tolerance_s=pause_tolerance_s,
         )
     )
+
+
+def _supervise(options: SupervisorOptions) -> int:
+    """Give the process to the supervisor until it ends."""
+    import asyncio
+
+    import uvloop
+
+    from sup import supervisor
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(supervisor.run(options))
