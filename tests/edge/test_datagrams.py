@@ -5,7 +5,7 @@ import contextlib
 import errno
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
@@ -20,7 +20,7 @@ WAIT_S = 10.0
 
 def run(loop_factory: LoopFactory, body: Callable[[], Awaitable[None]]) -> None:
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(asyncio.wait_for(body(), 60))  # type: ignore[arg-type]
+        runner.run(asyncio.wait_for(body(), 60))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -44,11 +44,13 @@ async def receive(peer: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def hub_with_echo(**settings: object):  # type: ignore[no-untyped-def]
+def hub_with_echo(
+    magic: bytes = b"", magic_offset: int = 0
+) -> Iterator[tuple[Hub, int, EchoPort, socket.socket, tuple[str, int]]]:
     hub = Hub(asyncio.get_running_loop())
     port, sock = EchoPort(), udp()
     where = sock.getsockname()
-    handle = hub.add(port, sock, **settings)
+    handle = hub.add(port, sock, magic=magic, magic_offset=magic_offset)
     try:
         with udp() as peer:
             yield hub, handle, port, peer, where

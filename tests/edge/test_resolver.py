@@ -80,7 +80,7 @@ def test_pack_address_unpacks_to_the_same(ip: Any, port: int) -> None:
 
 def test_primary_ip_is_an_address_of_this_host_or_nothing() -> None:
     """Found without sending a packet; loopback does not count as primary."""
-    found = primary_ip(socket.AF_INET)
+    found = primary_ip(is_v6=False)
     if found is not None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
             bound.bind((found, 0))

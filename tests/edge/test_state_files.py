@@ -33,7 +33,7 @@ def start(path: Path) -> tuple[bytes, int, list[bytes], list[str]]:
     state = StateDir.open(path, "default")
     try:
         member_id, epoch = open_identity(state)
-        return member_id, epoch, state.load_rumors(), state.warnings
+        return member_id, epoch, [data for _, data in state.load_rumors()], state.warnings
     finally:
         state.close()
 

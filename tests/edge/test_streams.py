@@ -21,7 +21,7 @@ Handler = Callable[[bytes, bytes], bytes]
 
 def run(loop_factory: LoopFactory, body: Callable[[], Awaitable[None]]) -> None:
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(asyncio.wait_for(body(), 60))  # type: ignore[arg-type]
+        runner.run(asyncio.wait_for(body(), 60))
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -42,7 +42,9 @@ class HostPort:
             return None
 
 
-def parse_host_port(text: str, what: str = "address", *, port_min: int = 1) -> HostPort:
+def parse_host_port(
+    text: str, what: str = "address", *, port_min: int = 1, default_port: int = DEFAULT_PORT
+) -> HostPort:
     """Parse ``host``, ``host:port``, ``[v6]:port`` or a bare ``v6``; the default port is 9638.
 
     Raises:
@@ -61,7 +63,8 @@ def parse_host_port(text: str, what: str = "address", *, port_min: int = 1) -> H
         host, _, port_text = text.partition(":")
         if not port_text:
             raise _bad(what, text, "the port is missing")
-    return HostPort(_parse_host(host, what, text), _parse_port(port_text, what, text, port_min))
+    port = _parse_port(port_text, what, text, port_min) if port_text else default_port
+    return HostPort(_parse_host(host, what, text), port)
 
 
 def pack_address(ip: str, port: int) -> bytes:
@@ -89,15 +92,16 @@ def format_address(address: bytes) -> str:
     return str(HostPort(*unpack_address(address)))
 
 
-def primary_ip(family: int, targets: tuple[str, ...] = ()) -> str | None:
+def primary_ip(*, is_v6: bool, targets: tuple[str, ...] = ()) -> str | None:
     """Source address that the routing table picks towards ``targets`` or, failing them, anywhere.
 
     ``connect`` on a UDP socket sends nothing; it only looks up the route. Documentation addresses
-    stand for "anywhere". Loopback, unspecified and link-local answers do not count.
+    stand for "anywhere". ``is_v6``: the socket speaks IPv6 too. Loopback, unspecified and
+    link-local answers do not count.
     """
     candidates = [(target, _family_of(target)) for target in targets]
     for target, target_family in (*candidates, *_PROBE_TARGETS):
-        if family == socket.AF_INET and target_family != socket.AF_INET:
+        if target_family == socket.AF_INET6 and not is_v6:
             continue
         with socket.socket(target_family, socket.SOCK_DGRAM) as probe:
             try:
@@ -146,8 +150,6 @@ def _is_ipv4(host: str) -> bool:
 
 
 def _parse_port(text: str, what: str, whole: str, port_min: int) -> int:
-    if not text:
-        return DEFAULT_PORT
     if not (text.isascii() and text.isdigit() and len(text) <= 5):
         raise _bad(what, whole, f"{text!r} is not a port")
     port = int(text)

@@ -17,6 +17,7 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -230,9 +231,11 @@ class StateDir:
         data = seal(snapshot, "rumors")
         write_durable_keeping(self.path / "rumors", self.path / "rumors.1", data)
 
-    def load_rumors(self) -> list[bytes]:
-        """Snapshots that pass their checksum, newest first (at most two)."""
-        return [data for name in ("rumors", "rumors.1") if (data := self.read(name)) is not None]
+    def load_rumors(self) -> Iterator[tuple[str, bytes]]:
+        """File names and snapshots that pass their checksum, newest first (at most two)."""
+        for name in ("rumors", "rumors.1"):
+            if (data := self.read(name)) is not None:
+                yield name, data
 
     def _check_ring(self, ring: str) -> None:
         stored = self.read("ring")
