@@ -3,7 +3,7 @@
 Everything is read once, bounded and checked, into an immutable value; nothing is written and
 nothing is run. A symbolic link that leaves the directory, a device, a file that is not UTF-8, a
 misspelt hook or a hook without execute permission is refused with one line. Layout:
-``plan.toml``, ``default.toml``, ``config/``, ``hooks/`` (see docs/packages). Hidden files and
+``plan.toml``, ``default.toml``, ``config/``, ``hooks/``. Hidden files and
 editor back-ups (``~``) in ``hooks/`` are left alone.
 """
 
@@ -189,6 +189,8 @@ def _template(path: Path, root: Path, name: str) -> TemplateFile:
         name.encode()
     except UnicodeEncodeError:
         raise OperatorError(f"{name!r}: the file's name is not UTF-8; rename it") from None
+    if not name.isprintable():  # names are written one per line, in lists and in errors
+        raise OperatorError(f"{name!r}: the file's name has a control character; rename it")
     data, mode = _read(path, root, TEMPLATE_BYTES_MAX)
     return TemplateFile(
         name, decode_text(data, str(path), bytes_max=TEMPLATE_BYTES_MAX), mode, str(path)
@@ -212,7 +214,7 @@ def _read(path: Path, root: Path, bytes_max: int) -> tuple[bytes, int]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise OperatorError(f"{path}: {_reason(error)}") from None
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise OperatorError(
@@ -220,10 +222,12 @@ def _read(path: Path, root: Path, bytes_max: int) -> tuple[bytes, int]:
             )
         if not stat.S_ISREG(status.st_mode):
             raise OperatorError(f"{path} is not a regular file; remove it from the package")
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             data = file.read(bytes_max + 1)
-        except OSError as error:
-            raise OperatorError(f"{path}: {_reason(error)}") from None
+    except OSError as error:
+        raise OperatorError(f"{path}: {_reason(error)}") from None
+    finally:
+        os.close(descriptor)
     if len(data) > bytes_max:
         raise OperatorError(
             f"{path} is {max(status.st_size, len(data))} bytes, limit is {bytes_max};"

@@ -211,6 +211,8 @@ def write_rendered(
     before = _read_list(paths.rendered)
     if not before >= files.keys():  # written first: a crash must not leave a file that nobody knows
         _write_list(paths.rendered, before | files.keys())
+    # Before the writes: what was a file may have to become a directory.
+    removed = _remove_stale(before - files.keys(), paths.root)
     changed, unchanged = set(), set()
     touched: set[Path] = set()
     for target, file in files.items():
@@ -224,7 +226,6 @@ def write_rendered(
         _replace(path, file.data, file.mode, owner)
         touched.add(path.parent)
         changed.add(target)
-    removed = _remove_stale(before - files.keys(), paths.root)
     for directory in sorted(touched):
         _sync_directory(directory)
     if before != files.keys():
@@ -364,6 +365,8 @@ def _remove_stale(targets: Iterable[str], root: Path) -> set[str]:
     removed = set()
     for target in sorted(targets):
         path = root / target
+        if any((root / parent).is_symlink() for parent in _parents(target)):
+            continue  # the service has put a link there; what is behind it is not ours
         try:
             path.unlink()
         except (FileNotFoundError, NotADirectoryError):
