@@ -250,6 +250,14 @@ def test_render_all_mends_mode_without_calling_it_a_change(paths: ServicePaths) 
     assert _mode(paths.config / "a.conf") == 0o640
 
 
+def test_render_all_opens_directories_that_others_made_too_closed(paths: ServicePaths) -> None:
+    """The service's group must be able to enter; rights beyond that are left as they are."""
+    paths.config.mkdir(parents=True, mode=0o700)
+    paths.root.chmod(0o711)
+    render_all(_compiled(FILES), CONTEXT, paths)
+    assert (_mode(paths.config), _mode(paths.root)) == (0o750, 0o751)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 def test_render_all_gives_files_to_the_owner_and_directories_to_its_group(
     paths: ServicePaths,
@@ -259,7 +267,7 @@ def test_render_all_gives_files_to_the_owner_and_directories_to_its_group(
     for name in ("config/a.conf", "config/d/b", "hooks/run"):
         status = (paths.root / name).stat()
         assert (status.st_uid, status.st_gid) == (12345, 23456)
-    for name in ("config", "config/d", "hooks"):
+    for name in ("", "config", "config/d", "hooks"):
         status = (paths.root / name).stat()
         assert (status.st_uid, status.st_gid) == (0, 23456)
     os.chown(paths.config / "a.conf", 1, 1)

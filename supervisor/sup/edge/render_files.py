@@ -14,7 +14,10 @@ writes.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -205,7 +208,7 @@ def write_rendered(
         OSError: the disk refuses.
     """
     files = {file.target: file for file in rendered}
-    _make_directory(paths.root, None)
+    _make_directory(paths.root, owner)
     for directory in (paths.config, paths.hooks):
         _make_directory(directory, owner)
     before = _read_list(paths.rendered)
@@ -310,15 +313,17 @@ def _parents(target: str) -> list[str]:
 
 
 def _make_directory(path: Path, owner: Owner | None) -> None:
-    try:
+    """Make ``path`` a directory that the service may enter; other rights stay as they are."""
+    with contextlib.suppress(FileExistsError):
         os.makedirs(path, DIRECTORY_MODE)
-    except FileExistsError:
-        if not os.path.islink(path) and path.is_dir():
-            return
-        raise
-    os.chmod(path, DIRECTORY_MODE)  # whatever the umask is
-    if owner is not None:
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):  # a link too: what is behind it is not ours
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if owner is not None and status.st_gid != owner[1]:
         os.chown(path, -1, owner[1])
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & DIRECTORY_MODE != DIRECTORY_MODE:  # the umask, or a directory made by others
+        os.chmod(path, mode | DIRECTORY_MODE)
 
 
 def _same(path: Path, data: bytes) -> bool:
