@@ -1,4 +1,4 @@
-"""Files, context and the real Handlebars engine together: the leader's address in a follower's file."""
+"""Files, context and the real engine together: the leader's address in a follower's file."""
 
 from __future__ import annotations
 
