@@ -230,11 +230,26 @@ def test_load_package_default_syntax_error_has_line_and_column(package: Path) ->
     assert _refused(package).startswith(f"{package}/default.toml:")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_load_package_unreadable_file_says_permission(package: Path) -> None:
-    """The operating system's reason is kept."""
-    (package / "config" / "redis.conf").chmod(0)
-    assert "config/redis.conf: permission denied" in _refused(package)
+@pytest.mark.parametrize(
+    ("closed", "named"),
+    [("config/redis.conf", "config/redis.conf"), ("config", "config"), ("", "plan.toml")],
+)
+def test_load_package_unreadable_place_says_permission(
+    package: Path, closed: str, named: str
+) -> None:
+    """The operating system's reason is kept; a closed directory does not pass for an empty one."""
+    (package / closed).chmod(0)
+    root = os.geteuid() == 0
+    if root:  # root may read everything: be somebody else for the moment
+        for parent in package.parents[:3]:
+            parent.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        assert f"{package / named}: permission denied" in _refused(package)
+    finally:
+        if root:
+            os.seteuid(0)
+        (package / closed).chmod(0o755)
 
 
 def test_package_for_command_has_plan_and_nothing_else() -> None:

@@ -90,16 +90,16 @@ def load_package(directory: Path) -> Package:
     if not is_directory:
         raise OperatorError(f"{directory} is not a directory; give a package directory")
     plan_path = directory / "plan.toml"
-    if not os.path.lexists(plan_path):
+    if not _exists(plan_path):
         hint = "write one with [package] name"
-        if (directory / "plan.sh").exists() or (directory / "habitat" / "plan.sh").exists():
+        if _exists(directory / "plan.sh") or _exists(directory / "habitat" / "plan.sh"):
             hint = "plan.sh is not read; write plan.toml beside it, templates and hooks stay"
         raise OperatorError(f"{directory} has no plan.toml; {hint}")
     data, _ = _read(plan_path, root, PLAN_BYTES_MAX)
     plan = parse_plan(data, str(plan_path))
     default: dict[str, Any] = {}
     default_path = directory / "default.toml"
-    if os.path.lexists(default_path):
+    if _exists(default_path):
         data, _ = _read(default_path, root, DEFAULT_BYTES_MAX)
         default = parse_toml(data, str(default_path), bytes_max=DEFAULT_BYTES_MAX)
     budget = [TEMPLATES_MAX]
@@ -165,7 +165,7 @@ def _hooks(directory: Path, root: Path, budget: list[int]) -> Iterator[TemplateF
 def _entries(directory: Path, root: Path, budget: list[int]) -> list[os.DirEntry[str]]:
     """The entries of ``directory`` by name; none when it does not exist. Takes them from
     ``budget``."""
-    if not os.path.lexists(directory):
+    if not _exists(directory):
         return []
     _inside(directory, root)
     entries = []
@@ -195,6 +195,17 @@ def _template(path: Path, root: Path, name: str) -> TemplateFile:
     return TemplateFile(
         name, decode_text(data, str(path), bytes_max=TEMPLATE_BYTES_MAX), mode, str(path)
     )
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is at ``path``, if only a broken link; what can't be told is an error."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise OperatorError(f"{path}: {_reason(error)}") from None
+    return True
 
 
 def _inside(path: Path, root: Path) -> None:
