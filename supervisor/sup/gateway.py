@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sup.edge import memory
 from sup.errors import ExitCode, OperatorError
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ class Gateway:
             from sup.gateway_routes import serve
 
             self._serving = await serve(self._api, self._sockets, frozenset(hosts))
+            memory.trim()
         except Exception:
             # Without its HTTP server a supervisor still supervises; clients are refused, not left
             # hanging.
