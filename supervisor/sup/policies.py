@@ -76,6 +76,8 @@ class CheckContext:
     user: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    group: str | None = None
+    """The service's group of the operating system, as ``user`` is its user."""
 
 
 @runtime_checkable

@@ -41,6 +41,14 @@ log = logging.getLogger("sup.services")
 SERVICES_MAX = 256
 """Services per supervisor; spec files beyond this, in name order, are refused with a warning."""
 
+OWN_VARIABLES = frozenset(
+    {
+        *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "INVOCATION_ID", "JOURNAL_STREAM"),
+        *("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "MAINPID", "SYSTEMD_EXEC_PID"),
+    }
+)
+"""Variables by which a service manager speaks to the supervisor; a service must not answer them."""
+
 
 def resolve(spec: Spec, plugins: Plugins) -> CompiledPackage:
     """Everything about ``spec`` that can be checked without touching the state directory.
@@ -70,6 +78,15 @@ def _not_provided(kind: str, name: str, known: Mapping[str, object]) -> str:
     return f'no active plugin provides {kind} "{name}" (there is: {there}); add --plugin NAME'
 
 
+def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """What services get of the supervisor's environment: all but what is addressed to it alone."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in OWN_VARIABLES and not name.startswith("SUP_")
+    }
+
+
 @dataclass(slots=True)
 class Loaded:
     """One spec that is loaded here; ``service`` is None while its package can't be used."""
@@ -81,7 +98,6 @@ class Loaded:
     """Why the package or a configuration layer can't be used, in one line, or empty."""
     user: Mapping[str, Any] = field(default_factory=dict)
     user_signature: tuple[int, int] | None = None
-    config_version: str = ""
 
 
 class Services:
@@ -213,7 +229,7 @@ class Services:
             health_check=self._plugins.health_checks[compiled.plan.service.health.kind],
             strategy=self._plugins.strategies[spec.strategy],
             rng=self._rng,
-            environment=os.environ,
+            environment=_inherited(os.environ),
         )
         loaded.service.set_desired(spec.desired == "up")
         self._refresh(loaded, census)
@@ -272,9 +288,8 @@ class Services:
             self._set_problem(loaded, error.message)
             return
         self._set_problem(loaded, "")
-        loaded.config_version = held.version
         group = census.group(loaded.spec.name, loaded.spec.group)
-        loaded.service.update(context, decision, group, self._me)
+        loaded.service.update(context, decision, group, self._me, held.version)
 
     def view(
         self, loaded: Loaded, census: Census, held: Held
@@ -305,6 +320,7 @@ class Services:
             paths=ServicePaths.of(self._state_dir, spec.name),
             sys=self._sys(),
             binds=spec.binds,
+            package_dir=loaded.compiled.package.directory,
         )
         return context, decision
 

@@ -21,9 +21,6 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sup_core.config import Config
-from sup_core.events import Member, MemberChange, MemberEvent, MemberState, RumorEvent, SelfEvent
-
 from sup import __version__, logs
 from sup.api import Api
 from sup.errors import ExitCode, OperatorError
@@ -38,6 +35,8 @@ from sup.options import SupervisorOptions
 from sup.plugins import Plugins, load
 from sup.ring import Ring, RingOptions
 from sup.services import Loaded, Services, resolve
+from sup_core.config import Config
+from sup_core.events import Member, MemberChange, MemberEvent, MemberState, RumorEvent, SelfEvent
 
 log = logging.getLogger("sup.supervisor")
 

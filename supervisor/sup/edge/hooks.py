@@ -31,7 +31,9 @@ READ_PAUSE_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class HookResult:
-    """How a hook ended. ``exit_code`` is None when a signal or the time-out ended it."""
+    """How a hook ended. ``exit_code`` is None when a signal or the time-out ended it, or it never
+    ran.
+    """
 
     exit_code: int | None
     signal: int | None
@@ -51,6 +53,8 @@ class HookResult:
             how = f"timed out after {self.elapsed_ms / 1000:.1f} s"
         elif self.signal is not None:
             how = f"was ended by {Exit(signal=self.signal)}"
+        elif self.exit_code is None:
+            how = "did not run"
         else:
             how = f"exited with code {self.exit_code}"
         last = next((line for line in reversed(self.output.splitlines()) if line.strip()), "")

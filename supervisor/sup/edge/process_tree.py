@@ -73,6 +73,12 @@ def read_stat(pid: int) -> ProcessStat | None:
     )
 
 
+def age_s(start_ticks: int) -> float:
+    """Seconds since a process started, suspended time of the machine included."""
+    started_s = start_ticks / os.sysconf("SC_CLK_TCK")
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started_s)
+
+
 def all_stats() -> dict[int, ProcessStat]:
     """Every process that can be seen, by pid."""
     stats = {}

@@ -152,6 +152,13 @@ class Process:
         """
         return await _finish(self._clear())
 
+    def detach(self) -> None:
+        """Stop watching and leave the process alone, for another supervisor to adopt."""
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
     async def _clear(self) -> list[int]:
         identity = self.identity
         left = await asyncio.to_thread(kill_tree, identity.pid, identity.start_ticks, identity.mark)

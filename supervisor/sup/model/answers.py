@@ -9,10 +9,9 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sup_core.events import Member
-
 from sup.model.census import Census, CensusGroup, CensusMember
 from sup.model.health import Health
+from sup_core.events import Member
 
 STATES = ("alive", "suspect", "dead", "left")
 

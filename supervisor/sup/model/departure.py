@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
+
 from sup_core.events import Member, Rumor
 
 KIND = 65

@@ -1,0 +1,6 @@
+from typing import Final
+
+PROTOCOL_SALT: Final[int]
+
+def hash_bytes(data: bytes, key0: int = 0, key1: int = 0) -> int: ...
+def ring_hash(ring: str) -> int: ...
