@@ -91,7 +91,7 @@ def _tell(ring: DemoRing, view: View, options: DemoOptions, started: float) -> i
     view.finished(time.monotonic() - started)
     if options.exit_after:
         return ExitCode.OK
-    view.hints(_hints(ring, options.package_dir))
+    view.hints(_hints(ring))
     with contextlib.suppress(EndedBySignal):
         while True:
             ring.look()
@@ -217,7 +217,7 @@ class Story:
                 f"everybody sees {count} alive again, and {last.name} has what it missed",
                 lambda: (
                     all(m.look.alive() == count for m in self.ring.members)
-                    and last.look.process == "up"
+                    and last.look.process in ("up", "adopted")
                     and last.look.greeting.startswith(SECOND)
                 ),
             )
@@ -246,7 +246,8 @@ class Story:
                     code = member.process.returncode if member.process else None
                     raise StepFailed(f"the supervisor of {member.name} ended with exit code {code}")
             if time.monotonic() > deadline:
-                raise StepFailed(f"not within {STEP_SECONDS:.0f} s: {what}")
+                seen = "; ".join(f"{m.name} {m.look.text()}" for m in self.ring.members)
+                raise StepFailed(f"not within {STEP_SECONDS:.0f} s: {what} ({seen})")
             time.sleep(LOOK_SECONDS)
 
     def _same_processes(self) -> None:
@@ -286,10 +287,19 @@ def _directory(asked: Path | None) -> Path:
     return directory
 
 
-def _hints(ring: DemoRing, package_dir: Path | None) -> list[tuple[str, str]]:
+def _program() -> str:
+    """How to call this very installation from another terminal."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{sys.executable} -m sup"
+    found = shutil.which("sup")
+    return "sup" if found is not None and Path(found).samefile(called) else str(called)
+
+
+def _hints(ring: DemoRing) -> list[tuple[str, str]]:
     """What to try next: what it shows, and the command to paste."""
     first, last = ring.members[0], ring.members[-1]
-    program = "sup" if not sys.argv[0].endswith("__main__.py") else f"{sys.executable} -m sup"
+    program = _program()
     group = f"{ring.service}.default"
     here = f"--state-dir {first.state_dir}"
     again = " ".join(ring.arguments(last))

@@ -60,6 +60,14 @@ class Look:
     peers: int = 0
     """How many members the service's own page lists."""
 
+    def text(self) -> str:
+        """The look in a line, for the reason of a failure."""
+        seen = ", ".join(f"{name} {state}" for name, state in self.sees.items()) or "nobody"
+        return (
+            f"sees {seen}, service {self.process or '-'} {self.health or '-'}"
+            f" pid {self.pid}, says {self.greeting or 'nothing'!r}, knows {self.peers}"
+        )
+
     def alive(self) -> int:
         """How many members it sees alive."""
         return sum(state == "alive" for state in self.sees.values())

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
     from sup.demo_ring import DemoMember
 
-STATE_STYLES = {"up": "green", "ok": "green", "critical": "red", "warning": "yellow"}
+STATE_STYLES = {
+    "up": "green",
+    "adopted": "green",
+    "ok": "green",
+    "critical": "red",
+    "warning": "yellow",
+}
 
 
 @dataclass
