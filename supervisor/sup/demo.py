@@ -85,6 +85,8 @@ def _tell(ring: DemoRing, view: View, options: DemoOptions, started: float) -> i
     story = Story(ring, view)
     try:
         story.tell()
+    except BrokenPipeError:
+        raise  # Whoever read our output has gone: there is nobody to tell.
     except (StepFailed, OperatorError, OSError) as error:
         view.failed(str(error), [(m.name, m.last_words()) for m in ring.members])
         return ExitCode.FAILED
