@@ -180,7 +180,7 @@ class Gateway:
                 loop.remove_reader(sock.fileno())
 
     async def _serve(self) -> None:
-        hosts = {self._http[0]} if self._http is not None else set()
+        hosts = {self._http[0].lower()} if self._http is not None else set()
         try:
             # Its own thread: the loop's executor may be full of work that waits for an answer of
             # ours.
