@@ -11,6 +11,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 ROOTS = ("core", "supervisor")
+JOBS = min(4, os.cpu_count() or 1)
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -44,6 +45,7 @@ setup(
         build_dir="build/cython",
         include_path=list(ROOTS),
         annotate=os.environ.get("SUP_CYTHON_ANNOTATE") == "1",
-        nthreads=min(4, os.cpu_count() or 1),
-    )
+        nthreads=JOBS,
+    ),
+    options={"build_ext": {"parallel": JOBS}},
 )

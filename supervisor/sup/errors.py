@@ -17,7 +17,9 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     """No supervisor answers at the address or socket."""
     CONFLICT = 4
-    """Refused by the present state: a version that moved on, a lock, port or directory that is taken."""
+    """Refused by the present state: a version that moved on, a lock, port or directory that is
+    taken.
+    """
     TIMED_OUT = 5
     """The wait ended before what it waited for."""
 

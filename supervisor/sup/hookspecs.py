@@ -1,7 +1,8 @@
 """The hooks of the ``sup`` plugin system (pluggy), typed, one sentence of contract each.
 
 Every hook is called once, when the supervisor starts, and returns what the plugin adds by name. Two
-plugins that add the same name are an error at start. The built-in policies go through these hooks too.
+plugins that add the same name are an error at start. The built-in policies go through these hooks
+too.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ def sup_update_strategies() -> Mapping[str, UpdateStrategy]:  # type: ignore[emp
 
 @hookspec
 def sup_health_checks() -> Mapping[str, HealthCheck]:  # type: ignore[empty-body]
-    """Return the kinds of health check this plugin adds, by the name used in ``[service.health] kind``."""
+    """Return the health checks this plugin adds, by the name used in ``[service.health] kind``."""
 
 
 @hookspec
 def sup_renderers() -> Mapping[str, Renderer]:  # type: ignore[empty-body]
-    """Return the renderers this plugin adds, by file suffix such as ``.j2`` (the suffix is removed)."""
+    """Return the renderers this plugin adds, by file suffix such as ``.j2``, which is removed."""

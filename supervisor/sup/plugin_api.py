@@ -1,7 +1,7 @@
 """Everything that a plugin may import from ``sup``: this module is the whole public surface.
 
-A plugin is a distribution with an entry point in the group ``sup`` that names a module (or object) with
-functions marked ``@hookimpl``. Start from ``plugins/_template`` and test with ``sup.testing``.
+A plugin is a distribution with an entry point in the group ``sup`` that names a module (or object)
+with functions marked ``@hookimpl``. Start from ``plugins/_template`` and test with ``sup.testing``.
 """
 
 from sup.hookspecs import hookimpl

@@ -1,9 +1,9 @@
 """The seams that plugins fill (floor 6): topologies, update strategies, health checks, renderers.
 
 Policies are pure: they get a view and ``now_us`` and return a decision, so the same object runs in
-production, in a unit test and in a simulated ring of a thousand. Health checks do I/O and are therefore
-coroutines with a deadline. Everything here is re-exported by ``sup.plugin_api``; a plugin imports that
-module and nothing else of ours.
+production, in a unit test and in a simulated ring of a thousand. Health checks do I/O and are
+therefore coroutines with a deadline. Everything here is re-exported by ``sup.plugin_api``; a plugin
+imports that module and nothing else of ours.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from sup.model.health import CheckResult
 class TopologyDecision:
     """What a topology says about one group at one moment.
 
-    ``leader`` is a member id (hex) or None. ``may_start`` False holds a service that is not yet running,
-    with ``reason`` shown to the operator; a service that already runs is never stopped by it.
+    ``leader`` is a member id (hex) or None. ``may_start`` False holds a service that is not yet
+    running, with ``reason`` shown to the operator; a service that already runs is never stopped by
+    it.
     """
 
     leader: str | None = None
@@ -59,7 +60,7 @@ class UpdateStrategy(Protocol):
     """When a change may reach this member: ``decide`` is a pure function of the view."""
 
     def decide(self, group: CensusGroup, me: str, change: Change, now_us: int) -> StrategyDecision:
-        """Decide whether ``change`` may be applied here now; asked again whenever the view changes."""
+        """Decide whether ``change`` may be applied here now; asked again when the view changes."""
         ...
 
 
@@ -90,14 +91,19 @@ class HealthCheck(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Text of one rendered template, and the dotted paths of the values that it read."""
+    """Text of one rendered template, and the dotted paths of the values that it read.
+
+    A path stands for the value there and all below it; ``reads`` may say more than was read
+    (``cfg`` for ``cfg.port``), never less, for what it leaves out is not rendered again when it
+    changes.
+    """
 
     text: str
     reads: frozenset[str]
 
 
 class TemplateError(Exception):
-    """A template can't be compiled or rendered: ``file:line:column: message``. Lines and columns from 1."""
+    """A template can't be compiled or rendered: ``file:line:column: message``, both from 1."""
 
     def __init__(self, message: str, *, file: str, line: int, column: int, name: str = "") -> None:
         super().__init__(f"{file}:{line}:{column}: {message}")
@@ -113,14 +119,22 @@ class Template(Protocol):
     """A compiled template."""
 
     def render(self, context: Mapping[str, Any]) -> Rendered:
-        """Render with ``context`` (plain dict/list/str/int/float/bool/None). Raises ``TemplateError``."""
+        """Render with ``context``: plain dict, list, str, int, float, bool and None.
+
+        Raises:
+            TemplateError: a value is undefined (strict mode), or of the wrong kind for its use.
+        """
         ...
 
 
 @runtime_checkable
 class Renderer(Protocol):
-    """A template language. The renderer of a file is chosen by its suffix, which is then removed."""
+    """A template language. A file's suffix chooses its renderer and is then removed."""
 
     def compile(self, source: str, file: str, *, strict: bool) -> Template:
-        """Compile ``source``; ``strict`` makes an undefined value an error. Raises ``TemplateError``."""
+        """Compile ``source``; ``strict`` makes reading an undefined value an error.
+
+        Raises:
+            TemplateError: the syntax is wrong.
+        """
         ...

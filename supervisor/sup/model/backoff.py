@@ -53,7 +53,9 @@ class Backoff:
         floor = self.min_s * FLOOR_GROWTH ** min(self.failures, 100)
         floor = max(self.min_s, min(floor, self.max_s / 3))
         previous = self._previous_s or self.min_s
-        wait = min(self.max_s, rng.uniform(floor, max(floor, 3 * previous)))
+        # The range is cut, not the draw: a cut draw would be max_s for most hosts, all at once.
+        wait = rng.uniform(floor, max(floor, min(self.max_s, 3 * previous)))
+        wait = min(self.max_s, max(self.min_s, wait))  # rounding may leave the range by one ulp
         self._previous_s = wait
         self.failures += 1
         return wait

@@ -15,11 +15,11 @@ from sup.errors import OperatorError
 NAME_CHARACTERS_MAX = 64
 """Characters in a service or group name: short enough for file names, metrics and one packet."""
 
-NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$"
+NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}\Z"
 """What a service or group name looks like; ``-`` can't be first, so that it is never taken for an
 option."""
 
-_NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
+_NAME = re.compile(NAME_PATTERN)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,7 +35,7 @@ class ServiceGroup:
 
 def is_name(text: str) -> bool:
     """Whether ``text`` may name a service, a group, a topology, a strategy or a bind."""
-    return _NAME.fullmatch(text) is not None
+    return _NAME.match(text) is not None
 
 
 def check_name(text: str, what: str) -> str:

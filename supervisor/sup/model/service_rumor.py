@@ -138,8 +138,9 @@ def decode(data: bytes) -> ServiceRumor:
         raise ServiceRumorError(f"service rumor can't be read: {error}") from None
     if wire.v != FORMAT:
         raise ServiceRumorError(f"service rumor has format {wire.v}, known is {FORMAT}")
-    for name, value in wire.exports.items():
-        _check_plain(value, name)
+    for table in (wire.exports, wire.sys):
+        for name, value in table.items():
+            _check_plain(value, name)
     return ServiceRumor(
         service=wire.service,
         group=wire.group,
@@ -178,20 +179,20 @@ def plain(value: Any, _depth: int = 0) -> Any:
 
 def _check_plain(value: Any, name: str, depth: int = 0) -> None:
     if depth > VALUE_DEPTH_MAX:
-        raise ServiceRumorError(f"export {name!r} is nested deeper than {VALUE_DEPTH_MAX} levels")
+        raise ServiceRumorError(f"{name!r} is nested deeper than {VALUE_DEPTH_MAX} levels")
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise ServiceRumorError(f"export {name!r} has a key that is not a string")
+                raise ServiceRumorError(f"{name!r} has a key that is not a string")
             _check_plain(item, name, depth + 1)
     elif isinstance(value, list):
         for item in value:
             _check_plain(item, name, depth + 1)
     elif isinstance(value, float):
         if math.isnan(value):  # not equal to itself: every comparison would see a change
-            raise ServiceRumorError(f"export {name!r} is not a number")
+            raise ServiceRumorError(f"{name!r} is not a number")
     elif isinstance(value, int):
         if not -_INTEGER_BOUND <= value < _INTEGER_BOUND:
-            raise ServiceRumorError(f"export {name!r} does not fit in 64 bits")
+            raise ServiceRumorError(f"{name!r} does not fit in 64 bits")
     elif value is not None and not isinstance(value, str):
-        raise ServiceRumorError(f"export {name!r} has a value of type {type(value).__name__}")
+        raise ServiceRumorError(f"{name!r} has a value of type {type(value).__name__}")

@@ -1,0 +1,1 @@
+"""An example plugin for ``sup``: ``plugin`` holds the hooks."""

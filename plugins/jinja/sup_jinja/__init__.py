@@ -1,0 +1,1 @@
+"""Jinja2 templates for ``sup``: ``plugin`` holds the hooks, ``renderer`` the rendering."""

@@ -1,0 +1,246 @@
+"""What the REST interface can ask of a supervisor, and the answers (JSON-able dicts).
+
+Reads answer from the present view and never wait. A write is checked completely before anything
+changes, and answers only after what it promised is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sup import __version__
+from sup.errors import ConflictError, NotFoundError
+from sup.group_configs import Held
+from sup.model import departure
+from sup.model.answers import (
+    applied_answer,
+    census_answer,
+    member_answer,
+    state_counts,
+    worst_health,
+)
+from sup.model.config_layers import check_types, parse_toml
+from sup.model.health import Health
+from sup.model.service_group import parse_service_group
+from sup.model.spec import Spec, spec_from
+from sup.services import Loaded, resolve
+
+if TYPE_CHECKING:
+    from sup.supervisor import Supervisor
+
+
+class Api:
+    """The supervisor as the gateway sees it (``gateway.SupervisorApi``)."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    # Reads
+
+    def status(self) -> dict[str, Any]:
+        """``GET /v1/status``."""
+        supervisor = self._supervisor
+        ring = supervisor.ring.status()
+        warnings = [*ring.get("warnings", ()), *supervisor.services.warnings]
+        if supervisor.problem:
+            warnings.append(supervisor.problem)
+        ip, port = supervisor.ring.advertised
+        return {
+            "version": __version__,
+            "member_id": supervisor.ring.member_id,
+            "name": supervisor.ring.name,
+            "ring": supervisor.options.ring,
+            "advertise": f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}",
+            "state_dir": str(supervisor.options.state_dir),
+            "uptime_s": int(time.monotonic() - supervisor.started),
+            "members": state_counts(m.state.name.lower() for m in supervisor.members()),
+            "services": self._services(),
+            "plugins": [
+                {"name": p.name, "distribution": p.distribution, "version": p.version}
+                for p in supervisor.plugins.active
+            ],
+            "local_health": supervisor.ring.node.local_health(),
+            "peers": ring.get("peers", []),
+            "counters": ring.get("counters", {}),
+            "warnings": warnings,
+        }
+
+    def members(self) -> dict[str, Any]:
+        """``GET /v1/members``."""
+        now_us = self._supervisor.ring.now_us()
+        rows = [
+            member_answer(member, member.state.name.lower(), now_us)
+            for member in self._supervisor.members()
+        ]
+        return {"members": sorted(rows, key=lambda row: (row["name"], row["id"]))}
+
+    def services(self) -> dict[str, Any]:
+        """``GET /v1/services``: those of this host."""
+        return {"services": self._services()}
+
+    def census(self) -> dict[str, Any]:
+        """``GET /v1/census``."""
+        return census_answer(self._supervisor.census, self._supervisor.configs.versions())
+
+    def health(self) -> dict[str, Any]:
+        """``GET /v1/health``: the services here that shall be up, and the worst of them."""
+        services = {
+            row["service"]: {
+                key: row[key] for key in ("health", "health_since_s", "output", "process")
+            }
+            for row in self._services()
+            if row["desired"] == "up"
+        }
+        worst = worst_health(Health[row["health"].upper()] for row in services.values())
+        return {"health": worst.word, "services": services}
+
+    def group_config(self, group: str) -> dict[str, Any]:
+        """``GET /v1/groups/{group}/config``. Raises ``OperatorError`` for what is no group's
+        name.
+        """
+        name = parse_service_group(group)
+        held = self._supervisor.configs.get(name)
+        census_group = self._supervisor.census.group(name.service, name.group)
+        return {
+            "group": str(name),
+            "version": held.version,
+            "config": dict(held.table),
+            "author": held.config.author if held.config else "",
+            "stamp_s": held.config.stamp_s if held.config else 0,
+            "applied": applied_answer(census_group, held.version),
+        }
+
+    # Writes
+
+    async def apply_config(
+        self, group: str, toml: bytes, *, replace: bool, if_version: str | None
+    ) -> dict[str, Any]:
+        """``PUT /v1/groups/{group}/config``.
+
+        Raises:
+            ConflictError: ``if_version`` is not the version held here.
+            OperatorError: not TOML, over a bound, a type that the package's default does not have,
+            or a template that can't be rendered with it. Nothing has changed.
+        """
+        supervisor = self._supervisor
+        name = parse_service_group(group)
+        patch = parse_toml(toml, "config")
+        before = supervisor.configs.get(name)
+        after = supervisor.configs.preview(name, patch, replace=replace, if_version=if_version)
+        loaded = supervisor.services.loaded.get(name.service)
+        if loaded is not None and loaded.compiled is not None and loaded.spec.group == name.group:
+            check_types(patch, loaded.compiled.default, file="config")
+            supervisor.services.dry_render(loaded, supervisor.census, Held(after, before.version))
+        answer = {"group": str(name), "previous": before.version}
+        if after is before.config:
+            return {**answer, "version": before.version, "result": "unchanged"}
+        version = await supervisor.configs.publish(name, after)
+        supervisor.refresh()
+        return {**answer, "version": version, "result": "accepted"}
+
+    async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """``POST /v1/services``: load a service, or bring a loaded one to a new spec."""
+        spec = spec_from(self._named(dict(request)), "request")
+        await asyncio.to_thread(resolve, spec, self._supervisor.plugins)
+        return await self._wish(spec)
+
+    async def set_desired(self, name: str, desired: str) -> dict[str, Any]:
+        """``POST /v1/services/{name}/start|stop``."""
+        import msgspec
+
+        spec = self._supervisor.services.spec(name)
+        return await self._wish(msgspec.structs.replace(spec, desired=desired))
+
+    async def stop_service(self, name: str) -> dict[str, Any]:
+        """Take the service down and keep it loaded."""
+        return await self.set_desired(name, "down")
+
+    async def restart_service(self, name: str) -> dict[str, Any]:
+        """``POST /v1/services/{name}/restart``."""
+        services = self._supervisor.services
+        services.spec(name)
+        service = services.loaded[name].service
+        if service is None:
+            raise ConflictError(f'service "{name}" can\'t run: {services.loaded[name].problem}')
+        await service.restart()
+        return self._service(services.loaded[name])
+
+    async def unload_service(self, name: str) -> dict[str, Any]:
+        """``DELETE /v1/services/{name}``: stop it and forget it."""
+        supervisor = self._supervisor
+        supervisor.services.spec(name)
+        supervisor.services.remove_spec(name)
+        await supervisor.services.scan(supervisor.census)
+        return {"service": name, "result": "unloaded"}
+
+    async def depart(self, member: str) -> dict[str, Any]:
+        """``POST /v1/members/{name-or-id}/depart``: say for good that a member is gone."""
+        supervisor = self._supervisor
+        found = [
+            m for m in supervisor.members() if m.name == member or m.id.hex().startswith(member)
+        ]
+        if not found:
+            raise NotFoundError(f'no member has the name or id "{member}"; see: sup members')
+        if len(found) > 1:
+            ids = ", ".join(m.id.hex() for m in found)
+            raise ConflictError(f'"{member}" is {len(found)} members; use an id: {ids}')
+        told = departure.Departure(found[0].epoch, supervisor.ring.name)
+        supervisor.ring.publish(departure.KIND, found[0].id, departure.encode_departure(told))
+        await supervisor.ring.flush()
+        supervisor.refresh()
+        return {"id": found[0].id.hex(), "name": found[0].name, "result": "departed"}
+
+    def shutdown(self) -> None:
+        """``POST /v1/shutdown``: as SIGTERM."""
+        self._supervisor.end()
+
+    # Rows
+
+    async def _wish(self, spec: Spec) -> dict[str, Any]:
+        supervisor = self._supervisor
+        supervisor.services.write_spec(spec)
+        await supervisor.services.scan(supervisor.census)
+        return self._service(supervisor.services.loaded[spec.name])
+
+    @staticmethod
+    def _named(request: dict[str, Any]) -> dict[str, Any]:
+        """A package names its service itself unless the request does."""
+        if "name" not in request and isinstance(request.get("package_dir"), str):
+            from pathlib import Path
+
+            from sup.edge.package_dir import load_package
+
+            request["name"] = load_package(Path(request["package_dir"])).plan.package.name
+        return request
+
+    def _services(self) -> list[dict[str, Any]]:
+        loaded = self._supervisor.services.loaded
+        return [self._service(loaded[name]) for name in sorted(loaded)]
+
+    def _service(self, loaded: Loaded) -> dict[str, Any]:
+        spec = loaded.spec
+        status = loaded.service.status() if loaded.service is not None else None
+        plan = loaded.compiled.plan if loaded.compiled is not None else None
+        reason = loaded.problem or (status.reason if status else "")
+        return {
+            "service": spec.name,
+            "group": spec.group,
+            "desired": spec.desired,
+            "process": status.process if status else "failed",
+            "pid": status.pid if status else None,
+            "since_s": status.since_s if status else 0,
+            "health": status.health.word if status else Health.UNKNOWN.word,
+            "health_since_s": status.health_since_s if status else 0,
+            "output": status.output if status else "",
+            "restarts": status.restarts if status else 0,
+            "last_exit": status.last_exit if status else "",
+            "reason": reason,
+            "package": plan.ident if plan is not None and spec.command is None else "-",
+            "topology": spec.topology,
+            "strategy": spec.strategy,
+            "config_version": status.config_version if status else "",
+            "pending": status.pending if status else "",
+        }

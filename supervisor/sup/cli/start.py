@@ -1,0 +1,87 @@
+"""``sup start``: load a service into the running supervisor, or start one that is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sup.cli.client import Client, segment
+from sup.cli.options import client_options, json_option, service_from, service_options
+from sup.cli.output import echo_json
+from sup.errors import NotFoundError
+
+EPILOG = """
+\b
+Examples:
+  sup start ./redis                     load the package in ./redis and start it
+  sup start ./redis --group blue        as a member of redis.blue
+  sup start redis                       start the loaded service again after 'sup stop redis'
+  sup start --exec "sleep 60" --name nap
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("what", required=False, metavar="[DIR | NAME]")
+@service_options
+@client_options
+@json_option
+def command(
+    client: Client,
+    what: str | None,
+    exec_command: str | None,
+    name: str | None,
+    group: str | None,
+    topology: str | None,
+    strategy: str | None,
+    as_json: bool,
+) -> None:
+    """Load the package in DIR (or a command) and start it, or start the stopped service NAME.
+
+    The service comes back by itself when the supervisor is started again.
+    """
+    if what is None and exec_command is None:
+        raise click.UsageError("say what to start: a package directory, a service, or --exec")
+    options = (exec_command, name, group, topology, strategy)
+    if what is not None and _is_name(what) and options == (None,) * 5:
+        answer = _start_loaded(client, what)
+        service = what
+    else:
+        package_dir = None if what is None else Path(what)
+        spec = service_from(package_dir, *options)
+        request: dict[str, Any] = {
+            "name": spec.name,
+            "group": spec.group,
+            "topology": spec.topology,
+            "strategy": spec.strategy,
+        }
+        if spec.package_dir is not None:
+            request["package_dir"] = spec.package_dir
+        else:
+            request["command"] = spec.command
+        answer = client.post("/v1/services", request)
+        service = spec.name
+    if as_json:
+        echo_json(answer)
+    else:
+        click.echo(f"{service} is started; 'sup services' shows how it does")
+
+
+def _is_name(what: str) -> bool:
+    """A plain word that is no directory here is the name of a loaded service."""
+    return "/" not in what and what not in (".", "..") and not Path(what).is_dir()
+
+
+def _start_loaded(client: Client, name: str) -> dict[str, Any]:
+    from sup.cli.client import Refused
+
+    try:
+        return client.post(f"/v1/services/{segment(name)}/start")
+    except Refused as error:
+        if error.problem.get("status") != 404:
+            raise
+        raise NotFoundError(
+            f"no service {name!r} is loaded, and there is no directory of that name here;"
+            " 'sup services' lists what is loaded"
+        ) from None

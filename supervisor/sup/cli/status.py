@@ -1,0 +1,45 @@
+"""``sup status``: one supervisor at a glance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sup.cli.client import Client
+from sup.cli.options import read_options
+from sup.cli.output import duration, paint, show
+from sup.cli.services import services_table
+
+
+@click.command()
+@read_options
+def command(client: Client, as_json: bool, watch: bool) -> None:
+    """Show this supervisor, its ring and its services."""
+    show(lambda: client.get("/v1/status"), view, as_json=as_json, watch=watch)
+
+
+def view(status: dict[str, Any]) -> str:
+    """The answer in lines for people."""
+    members = status["members"]
+    counts = ", ".join(
+        paint(f"{members[word]} {word}", word)
+        for word in ("alive", "suspect", "dead", "left")
+        if members.get(word)
+    )
+    lines = [
+        f"{status['name']} ({status['member_id'][:12]}), sup {status['version']},"
+        f" up {duration(status['uptime_s'])}",
+        f"ring       {status['ring']}: {counts or 'nobody else'}",
+        f"address    {status['advertise']}",
+        f"state      {status['state_dir']}",
+    ]
+    plugins = [plugin["name"] for plugin in status.get("plugins", [])]
+    if plugins:
+        lines.append(f"plugins    {', '.join(plugins)}")
+    if status.get("local_health"):
+        lines.append(f"overloaded local health {status['local_health']}: this host answers late")
+    lines += [f"{paint('warning')}    {text}" for text in status.get("warnings", [])]
+    if status["services"]:
+        lines += ["", services_table(status["services"])]
+    return "\n".join(lines)

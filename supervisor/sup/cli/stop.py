@@ -1,0 +1,31 @@
+"""``sup stop``: stop a service, and on request forget it."""
+
+from __future__ import annotations
+
+import click
+
+from sup.cli.client import CHANGE_SECONDS, Client, segment
+from sup.cli.options import client_options, json_option
+from sup.cli.output import echo_json
+
+
+@click.command()
+@click.argument("name")
+@click.option("--unload", is_flag=True, help="Forget the service too: it is not started again.")
+@client_options
+@json_option
+def command(client: Client, name: str, unload: bool, as_json: bool) -> None:
+    """Stop the service NAME and wait until its process has ended.
+
+    It stays loaded and stopped, also when the supervisor restarts; 'sup start NAME' starts it
+    again.
+    """
+    path = f"/v1/services/{segment(name)}"
+    if unload:
+        answer = client.request("DELETE", path, timeout_s=CHANGE_SECONDS)
+    else:
+        answer = client.post(f"{path}/stop")
+    if as_json:
+        echo_json(answer)
+    else:
+        click.echo(f"{name} is {'unloaded' if unload else 'stopped'}")

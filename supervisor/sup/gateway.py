@@ -1,0 +1,298 @@
+"""The gateway's sockets: where HTTP is answered, and when the HTTP code is loaded.
+
+``Gateway.open`` binds and listens at once, so that a port in use is an error at start and a client
+that comes early waits instead of being refused. The HTTP server itself (aiohttp, some 16 MB
+resident) is imported in a thread when the first connection arrives: a supervisor that nobody asks
+never pays for it.
+
+It decides nothing about services or configuration: every answer comes from a ``SupervisorApi``.
+The routes are in ``sup.gateway_routes``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import importlib
+import logging
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sup.errors import ExitCode, OperatorError
+
+if TYPE_CHECKING:
+    from sup.gateway_routes import Serving
+
+log = logging.getLogger("sup.gateway")
+
+BACKLOG = 128
+"""Connections that the kernel holds while the HTTP code loads, or while the loop is busy."""
+
+UNIX_PATH_BYTES_MAX = 107
+"""``sizeof(sockaddr_un.sun_path) - 1`` on Linux."""
+
+CLOSE_SECONDS = 5.0
+"""How long requests in progress may go on after ``close``."""
+
+
+class SupervisorApi(Protocol):
+    """What the gateway asks of the supervisor. All results can be written as JSON.
+
+    Any method may raise ``OperatorError``; its exit code chooses the HTTP status.
+    """
+
+    def status(self) -> dict[str, Any]:
+        """This supervisor: version, ring, address, counts of members, services, warnings."""
+        ...
+
+    def members(self) -> dict[str, Any]:
+        """``{"members": [...]}``: everybody this supervisor has heard of."""
+        ...
+
+    def services(self) -> dict[str, Any]:
+        """``{"services": [...]}``: the services loaded on this host."""
+        ...
+
+    def census(self) -> dict[str, Any]:
+        """``{"groups": {...}}``: every service group with its members."""
+        ...
+
+    def health(self) -> dict[str, Any]:
+        """``{"health": word, "services": {...}}``: the worst health of the local services."""
+        ...
+
+    def group_config(self, group: str) -> dict[str, Any]:
+        """The gossiped configuration of a group; ``version`` is empty when there is none."""
+        ...
+
+    async def apply_config(
+        self, group: str, toml: bytes, *, replace: bool, if_version: str | None
+    ) -> dict[str, Any]:
+        """Merge (or replace by) a TOML document; ``ConflictError`` when ``if_version`` is not
+        current.
+        """
+        ...
+
+    async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Load a service and start it, or bring a loaded one to a new spec."""
+        ...
+
+    async def set_desired(self, name: str, desired: str) -> dict[str, Any]:
+        """Start (``up``) or stop (``down``) a loaded service."""
+        ...
+
+    async def stop_service(self, name: str) -> dict[str, Any]:
+        """Stop the process and keep the service loaded."""
+        ...
+
+    async def restart_service(self, name: str) -> dict[str, Any]:
+        """Stop the process and start it again."""
+        ...
+
+    async def unload_service(self, name: str) -> dict[str, Any]:
+        """Stop the process and forget the service."""
+        ...
+
+    async def depart(self, member: str) -> dict[str, Any]:
+        """Declare a dead member (id or name) to have left for good."""
+        ...
+
+    def shutdown(self) -> None:
+        """Begin a clean end of this supervisor."""
+        ...
+
+
+class Gateway:
+    """Listening sockets now, an HTTP server on them from the first connection on."""
+
+    def __init__(
+        self, api: SupervisorApi, *, http: tuple[str, int] | None, unix_path: Path | None
+    ) -> None:
+        self._api = api
+        self._http = http
+        self._unix_path = unix_path
+        self._unix_inode: tuple[int, int] | None = None
+        self._sockets: list[socket.socket] = []
+        self._waiting = False
+        self._starting: asyncio.Task[None] | None = None
+        self._serving: Serving | None = None
+
+    @property
+    def http_address(self) -> tuple[str, int] | None:
+        """The TCP address that is bound (the real port when 0 was asked for), or None."""
+        for sock in self._sockets:
+            if sock.family != socket.AF_UNIX:
+                host, port = sock.getsockname()[:2]
+                return host, port
+        return None
+
+    async def open(self) -> None:
+        """Bind and listen. Returns before any HTTP code is loaded.
+
+        Raises:
+            OperatorError: an address is taken (exit 4), wrong (exit 2) or not permitted (exit 1);
+            nothing
+                stays bound.
+        """
+        try:
+            if self._http is not None:
+                self._sockets.append(await _listen_tcp(*self._http))
+            if self._unix_path is not None:
+                sock, self._unix_inode = _listen_unix(self._unix_path)
+                self._sockets.append(sock)
+        except BaseException:
+            self._close_sockets()
+            raise
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets:
+            loop.add_reader(sock.fileno(), self._first_connection)
+        self._waiting = True
+
+    async def close(self) -> None:
+        """Refuse new connections, let requests in progress end (bounded), free the sockets."""
+        self._stop_waiting()
+        if self._starting is not None:
+            self._starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._starting
+        if self._serving is not None:
+            await self._serving.close(CLOSE_SECONDS)
+            self._serving = None
+        self._close_sockets()
+
+    def _first_connection(self) -> None:
+        if self._waiting:
+            self._stop_waiting()
+            self._starting = asyncio.get_running_loop().create_task(self._serve())
+
+    def _stop_waiting(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            loop = asyncio.get_running_loop()
+            for sock in self._sockets:
+                loop.remove_reader(sock.fileno())
+
+    async def _serve(self) -> None:
+        hosts = {self._http[0]} if self._http is not None else set()
+        try:
+            # Its own thread: the loop's executor may be full of work that waits for an answer of
+            # ours.
+            executor = ThreadPoolExecutor(1, "gateway-import")
+            loop = asyncio.get_running_loop()
+            loading = loop.run_in_executor(executor, importlib.import_module, "sup.gateway_routes")
+            executor.shutdown(wait=False)
+            await loading
+            from sup.gateway_routes import serve
+
+            self._serving = await serve(self._api, self._sockets, frozenset(hosts))
+        except Exception:
+            # Without its HTTP server a supervisor still supervises; clients are refused, not left
+            # hanging.
+            log.exception("gateway failed")
+            self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+        if self._unix_path is not None and self._unix_inode is not None:
+            # Only the socket that we made: a successor may have put its own there already.
+            with contextlib.suppress(OSError):
+                found = self._unix_path.stat()
+                if (found.st_dev, found.st_ino) == self._unix_inode:
+                    self._unix_path.unlink()
+            self._unix_inode = None
+
+
+async def _listen_tcp(host: str, port: int) -> socket.socket:
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise OperatorError(f"HTTP address {where} can't be resolved: {error}") from None
+    family, kind, proto, _, address = found[0]
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise OperatorError(
+                f"HTTP address {where} is in use; choose another with --listen-http HOST:PORT,"
+                " or --listen-http off",
+                ExitCode.CONFLICT,
+            ) from None
+        code = ExitCode.FAILED if error.errno == errno.EACCES else ExitCode.BAD_INPUT
+        raise OperatorError(
+            f"HTTP address {where} can't be used: {error.strerror}; "
+            "choose another with --listen-http HOST:PORT",
+            code,
+        ) from None
+    return sock
+
+
+def _listen_unix(path: Path) -> tuple[socket.socket, tuple[int, int]]:
+    size = len(os.fsencode(path))
+    if size > UNIX_PATH_BYTES_MAX:
+        raise OperatorError(
+            f"control socket path {path} is {size} bytes, limit is {UNIX_PATH_BYTES_MAX};"
+            " choose a shorter --state-dir"
+        )
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.bind(os.fspath(path))
+        # Nobody can connect between bind and listen, so there is no moment with a wider mode.
+        path.chmod(0o600)
+        made = path.stat()
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        code = ExitCode.CONFLICT if error.errno == errno.EADDRINUSE else ExitCode.FAILED
+        raise OperatorError(
+            f"control socket {path} can't be made: {error.strerror}", code
+        ) from None
+    return sock, (made.st_dev, made.st_ino)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket on which nobody listens; refuse to touch anything else."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OperatorError(
+            f"control socket {path} can't be made: {error.strerror}", ExitCode.FAILED
+        ) from None
+    if not stat.S_ISSOCK(mode):
+        raise OperatorError(
+            f"control socket {path} can't be made: another file is there; move it away",
+            ExitCode.CONFLICT,
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except FileNotFoundError:
+            return
+        except OSError:
+            pass  # EAGAIN (a full backlog) or a permission: somebody is there.
+    raise OperatorError(
+        f"control socket {path} is in use: a supervisor runs on this state directory already",
+        ExitCode.CONFLICT,
+    )

@@ -1,0 +1,310 @@
+"""What a template sees: ``sys``, ``pkg``, ``cfg``, ``svc`` and ``bind``, with Habitat's names
+(pure).
+
+Existing Habitat templates render unchanged. Each member also carries ``ip`` and ``port`` at its
+top level (``port`` is its export of that name, and absent without one), so that ``{{#with
+svc.leader}}{{ip}} {{port}}`` and ``{{svc.leader.sys.ip}}`` are both possible. Lists are in order
+of member id, so equal views give equal text. The shape is in ``render_context.schema.json``, and
+a test holds it to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+from sup.model.census import Census, CensusGroup, CensusMember
+from sup.model.config_layers import lookup
+from sup.model.health import Health
+from sup.model.plan import WRAPPED, Plan
+from sup.model.service_group import parse_service_group
+from sup.model.service_paths import ServicePaths
+from sup.policies import TopologyDecision
+
+ORGANISATION = "default"
+"""Habitat's ``org``; rings of their own take its place here."""
+STANDALONE = "standalone"
+
+SYS_DEFAULTS: Mapping[str, Any] = {
+    "version": "",
+    "member_id": "",
+    "ip": "",
+    "hostname": "",
+    "gossip_ip": "",
+    "gossip_port": 0,
+    "http_gateway_ip": "",
+    "http_gateway_port": 0,
+    "ctl_gateway_ip": "",
+    "ctl_gateway_port": 0,
+    "permanent": False,
+}
+"""Every name in ``sys``. There is no control gateway and no permanent member here; the names stay
+defined for templates that print them."""
+
+
+def build_context(
+    *,
+    census: Census,
+    group_name: str,
+    me: str,
+    decision: TopologyDecision,
+    plan: Plan,
+    cfg: Mapping[str, Any],
+    paths: ServicePaths,
+    sys: Mapping[str, Any],
+    binds: Mapping[str, str],
+    package_dir: Path | None = None,
+    leaders: Mapping[str, str] | None = None,
+    update_leader: str | None = None,
+) -> dict[str, Any]:
+    """The context for the templates of one service, of plain values only.
+
+    ``group_name`` and the values of ``binds`` are ``service.group``; ``me`` is this supervisor's
+    member id (hex). ``leaders`` has the leaders of other groups by name, as far as they are known
+    here. A bind without a present member is absent. A member that the census does not yet list
+    here is made from the plan, so that ``svc.me`` always exists. O(members of the group and of
+    the bound groups).
+
+    Raises:
+        OperatorError: ``group_name`` or a bind is not a ``service.group``.
+    """
+    name = parse_service_group(group_name)
+    group = census.group(name.service, name.group)
+    if group.member(me) is None:
+        own = _own_member(group, me, plan, cfg, sys)
+        rows = sorted([*group.members, own], key=lambda member: member.member_id)
+        group = CensusGroup(group.service, group.group, tuple(rows))
+    view = _group_view(group, decision.leader, update_leader)
+    mine = view.by_id[me]
+    bound = {}
+    for bind, target in sorted(binds.items()):
+        other = parse_service_group(target)
+        seen = _group_view(
+            census.group(other.service, other.group), (leaders or {}).get(str(other)), None
+        )
+        if seen.members:
+            bound[bind] = {"first": seen.first, "leader": seen.leader, "members": seen.members}
+    return {
+        "sys": {**SYS_DEFAULTS, **sys, "member_id": me},
+        "pkg": _package(plan, cfg, paths, package_dir),
+        "cfg": plain_config(cfg),
+        "svc": {
+            "service": group.service,
+            "group": group.group,
+            "org": ORGANISATION,
+            **view.elections,
+            "me": mine,
+            "first": view.first or mine,
+            "leader": view.leader,
+            "update_leader": view.update_leader,
+            "members": view.members,
+        },
+        "bind": bound,
+    }
+
+
+def exported(plan: Plan, cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The values under the plan's ``[exports]``; one that ``cfg`` does not have is left out."""
+    values = {name: lookup(cfg, path) for name, path in sorted(plan.exports.items())}
+    return {name: _plain(value) for name, value in values.items() if value is not None}
+
+
+def bind_problems(plan: Plan, binds: Mapping[str, str], census: Census) -> list[str]:
+    """Why required binds can't be used now, one line each; empty when all can.
+
+    A bind is satisfied by a group in which some present member exports every name the plan lists.
+    """
+    problems = []
+    for bind, wanted in sorted(plan.binds.items()):
+        if bind not in binds:
+            problems.append(f"bind {bind} is not set; start with --bind {bind}:SERVICE.GROUP")
+            continue
+        target = parse_service_group(binds[bind])
+        group = census.group(target.service, target.group)
+        present = [member for member in group.members if member.present]
+        if not present:
+            problems.append(f"bind {bind}: nobody is in {target}")
+            continue
+        # The member that lacks least is the one to speak about.
+        missing = min(
+            ([name for name in wanted if name not in member.exports] for member in present), key=len
+        )
+        if missing:
+            problems.append(f"bind {bind}: {target} does not export {', '.join(missing)}")
+    return problems
+
+
+def plain_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """``cfg`` of plain values: a TOML date or time becomes its ISO text."""
+    return {key: _plain(value) for key, value in cfg.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return plain_config(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    return value
+
+
+class _GroupView:
+    """One group as templates see it."""
+
+    __slots__ = ("by_id", "elections", "first", "leader", "members", "update_leader")
+
+    def __init__(
+        self,
+        by_id: dict[str, dict[str, Any]],
+        members: list[dict[str, Any]],
+        leader: dict[str, Any] | None,
+        update_leader: dict[str, Any] | None,
+        elections: dict[str, bool],
+    ) -> None:
+        self.by_id = by_id
+        self.members = members
+        self.leader = leader
+        self.update_leader = update_leader
+        self.elections = elections
+        self.first = leader or (members[0] if members else None)
+
+
+def _group_view(group: CensusGroup, leader: str | None, update_leader: str | None) -> _GroupView:
+    # A leader nobody has heard of can't be shown; until it is, there is none.
+    leader = leader if leader is not None and group.member(leader) else None
+    update_leader = update_leader if update_leader and group.member(update_leader) else None
+    elections = _elections(group, leader, update_leader)
+    by_id = {
+        member.member_id: _member(member, leader, update_leader, elections)
+        for member in group.members
+    }
+    return _GroupView(
+        by_id,
+        [by_id[member.member_id] for member in group.members if member.present],
+        by_id[leader] if leader else None,
+        by_id[update_leader] if update_leader else None,
+        elections,
+    )
+
+
+def _elections(
+    group: CensusGroup, leader: str | None, update_leader: str | None
+) -> dict[str, bool]:
+    """Habitat's three flags for each kind of election; exactly one is true where there are
+    elections."""
+    elects = leader is not None or any(m.topology != STANDALONE for m in group.members if m.present)
+    voters = [member for member in group.members if member.state != "left"]
+    quorum = 2 * sum(member.present for member in voters) > len(voters)
+    return {
+        "election_is_running": elects and leader is None and quorum,
+        "election_is_no_quorum": elects and leader is None and not quorum,
+        "election_is_finished": elects and leader is not None,
+        "update_election_is_running": False,
+        "update_election_is_no_quorum": False,
+        "update_election_is_finished": update_leader is not None,
+    }
+
+
+def _member(
+    member: CensusMember,
+    leader: str | None,
+    update_leader: str | None,
+    elections: Mapping[str, bool],
+) -> dict[str, Any]:
+    sys = {**SYS_DEFAULTS, **member.sys, "member_id": member.member_id}
+    row = {
+        "member_id": member.member_id,
+        "name": member.name,
+        "service": member.service,
+        "group": member.group,
+        "org": ORGANISATION,
+        "package": member.package,
+        "pkg": _ident_parts(member),
+        "sys": sys,
+        "cfg": dict(member.exports),
+        "leader": member.member_id == leader,
+        "follower": leader is not None and member.member_id != leader,
+        "update_leader": member.member_id == update_leader,
+        "update_follower": update_leader is not None and member.member_id != update_leader,
+        **elections,
+        "state": member.state,
+        "alive": member.alive,
+        "suspect": member.suspect,
+        "confirmed": member.state == "dead",
+        "departed": member.state == "left",
+        "persistent": bool(sys["permanent"]),
+        "health": member.health.word,
+        "process": member.process,
+        "config_version": member.config_version,
+        "ip": sys["ip"],
+    }
+    if "port" in member.exports:
+        row["port"] = member.exports["port"]
+    return row
+
+
+def _ident_parts(member: CensusMember) -> dict[str, str]:
+    parts = member.package.split("/")
+    if len(parts) < 2:  # a wrapped command
+        parts = [WRAPPED, member.service]
+    origin, name, version, release, *_ = [*parts, "", ""]
+    return {
+        "ident": member.package,
+        "origin": origin,
+        "name": name,
+        "version": version,
+        "release": release,
+    }
+
+
+def _own_member(
+    group: CensusGroup, me: str, plan: Plan, cfg: Mapping[str, Any], sys: Mapping[str, Any]
+) -> CensusMember:
+    return CensusMember(
+        member_id=me,
+        name=str(sys.get("hostname", "")),
+        service=group.service,
+        group=group.group,
+        state="alive",
+        health=Health.UNKNOWN,
+        health_since_s=0,
+        output="",
+        process="down",
+        package=plan.ident,
+        topology=STANDALONE,
+        strategy="none",
+        exports=exported(plan, cfg),
+        sys=sys,
+    )
+
+
+def _package(
+    plan: Plan, cfg: Mapping[str, Any], paths: ServicePaths, package_dir: Path | None
+) -> dict[str, Any]:
+    exposes = [lookup(cfg, plan.exports[name]) for name in plan.service.exposes]
+    return {
+        "ident": plan.ident,
+        "origin": plan.package.origin,
+        "name": plan.package.name,
+        "version": plan.package.version,
+        "release": "",
+        "path": str(package_dir or paths.root),
+        "svc_path": str(paths.root),
+        "svc_config_path": str(paths.config),
+        "svc_config_install_path": str(paths.root / "config_install"),
+        "svc_data_path": str(paths.data),
+        "svc_files_path": str(paths.files),
+        "svc_static_path": str(paths.static),
+        "svc_var_path": str(paths.var),
+        "svc_pid_file": str(paths.pid_file),
+        "svc_run": str(paths.hook("run")),
+        "svc_user": plan.service.user,
+        "svc_group": plan.service.group,
+        "deps": [],
+        "env": {},
+        "exposes": [str(port) for port in exposes if port is not None],
+        "exports": dict(sorted(plan.exports.items())),
+    }

@@ -1,0 +1,363 @@
+"""The services of this host: spec files in, running services and their rumors out.
+
+Level-triggered: ``scan`` compares the spec files with what is loaded (``model.reconcile``),
+``refresh`` gives every service the present view. A spec or package that can't be used is shown with
+its reason and tried again at each scan; it never disturbs the other services. Editing a spec file
+and running the command are the same thing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sup.edge.package_dir import load_package, package_for_command
+from sup.edge.render_files import CompiledPackage, compile_package, render
+from sup.edge.state_files import sync_directory, write_durable
+from sup.errors import NotFoundError, OperatorError
+from sup.group_configs import GroupConfigs, Held
+from sup.model.census import Census
+from sup.model.config_layers import (
+    effective_config,
+    environment_layer,
+    parse_toml,
+)
+from sup.model.reconcile import Load, Reload, Start, Stop, Unload, reconcile
+from sup.model.render_context import build_context
+from sup.model.service_paths import ServicePaths
+from sup.model.spec import Spec, format_spec, parse_spec
+from sup.plugins import Plugins
+from sup.policies import TopologyDecision
+from sup.service import Service
+
+log = logging.getLogger("sup.services")
+
+SERVICES_MAX = 256
+"""Services per supervisor; spec files beyond this, in name order, are refused with a warning."""
+
+OWN_VARIABLES = frozenset(
+    {
+        *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "INVOCATION_ID", "JOURNAL_STREAM"),
+        *("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "MAINPID", "SYSTEMD_EXEC_PID"),
+    }
+)
+"""Variables by which a service manager speaks to the supervisor; a service must not answer them."""
+
+
+def resolve(spec: Spec, plugins: Plugins) -> CompiledPackage:
+    """Everything about ``spec`` that can be checked without touching the state directory.
+
+    Reads the package directory. Raises:
+        OperatorError: one line: the package, a template, or a name that no active plugin provides.
+    """
+    for kind, name, known in (
+        ("topology", spec.topology, plugins.topologies),
+        ("update strategy", spec.strategy, plugins.strategies),
+    ):
+        if name not in known:
+            raise OperatorError(_not_provided(kind, name, known))
+    if spec.command is not None:
+        package = package_for_command(spec.name, spec.command)
+    else:
+        assert spec.package_dir is not None
+        package = load_package(Path(spec.package_dir))
+    check = package.plan.service.health.kind
+    if check not in plugins.health_checks:
+        raise OperatorError(_not_provided("health check", check, plugins.health_checks))
+    return compile_package(package, plugins.renderers)
+
+
+def _not_provided(kind: str, name: str, known: Mapping[str, object]) -> str:
+    there = ", ".join(sorted(known))
+    return f'no active plugin provides {kind} "{name}" (there is: {there}); add --plugin NAME'
+
+
+def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """What services get of the supervisor's environment: all but what is addressed to it alone."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in OWN_VARIABLES and not name.startswith("SUP_")
+    }
+
+
+@dataclass(slots=True)
+class Loaded:
+    """One spec that is loaded here; ``service`` is None while its package can't be used."""
+
+    spec: Spec
+    compiled: CompiledPackage | None = None
+    service: Service | None = None
+    problem: str = ""
+    """Why the package or a configuration layer can't be used, in one line, or empty."""
+    user: Mapping[str, Any] = field(default_factory=dict)
+    user_signature: tuple[int, int] | None = None
+
+
+class Services:
+    """The loaded services by name; ``changed`` is called when one has something new to tell."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        plugins: Plugins,
+        configs: GroupConfigs,
+        me: str,
+        sys: Callable[[], Mapping[str, Any]],
+        changed: Callable[[], None],
+        rng: random.Random,
+    ) -> None:
+        self._state_dir = state_dir
+        self._specs_dir = state_dir / "specs"
+        self._plugins = plugins
+        self._configs = configs
+        self._me = me
+        self._sys = sys
+        self._changed = changed
+        self._rng = rng
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._bad_specs: dict[str, str] = {}
+        self._bad_user: dict[str, str] = {}
+        self._scanning = asyncio.Lock()
+        self.loaded: dict[str, Loaded] = {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """Spec and user.toml files that can't be used, a line each."""
+        return [*self._bad_specs.values(), *self._bad_user.values()]
+
+    # Specs
+
+    def write_spec(self, spec: Spec) -> None:
+        """Make ``spec`` the wish for its service, durably. The next ``scan`` acts on it."""
+        self._specs_dir.mkdir(mode=0o750, exist_ok=True)
+        write_durable(self._specs_dir / f"{spec.name}.toml", format_spec(spec), mode=0o640)
+
+    def remove_spec(self, name: str) -> None:
+        """Forget the wish for ``name``, durably. The next ``scan`` unloads it."""
+        (self._specs_dir / f"{name}.toml").unlink(missing_ok=True)
+        sync_directory(self._specs_dir)
+
+    def spec(self, name: str) -> Spec:
+        """The spec that is loaded under ``name``. Raises ``NotFoundError``."""
+        loaded = self.loaded.get(name)
+        if loaded is None:
+            here = ", ".join(sorted(self.loaded)) or "none"
+            raise NotFoundError(f'no service "{name}" is loaded here; loaded: {here}')
+        return loaded.spec
+
+    async def scan(self, census: Census) -> None:
+        """Read the spec files and make the loaded services equal to them; read user.toml files."""
+        async with self._scanning:
+            desired = await asyncio.to_thread(self._read_specs)
+            running = {name: loaded.spec for name, loaded in self.loaded.items()}
+            # What frees names and ports goes first; within a phase nobody waits for another's stop.
+            down, up = [], []
+            for action in reconcile(desired, running):
+                match action:
+                    case Unload(name):
+                        down.append(self._unload(name))
+                    case Reload(name, spec):
+                        down.append(self._unload(name))
+                        up.append(self._load(spec, census))
+                    case Load(_, spec):
+                        up.append(self._load(spec, census))
+                    case Start(name) | Stop(name):
+                        self._set_desired(name, desired[name])
+            await asyncio.gather(*down)
+            await asyncio.gather(*up)
+            for name, loaded in list(self.loaded.items()):
+                if loaded.service is None:
+                    await self._load(loaded.spec, census)
+                elif self._read_user_toml(name, loaded):
+                    self._refresh(loaded, census)
+
+    def _read_specs(self) -> dict[str, Spec]:
+        specs: dict[str, Spec] = {}
+        unusable: dict[str, str] = {}
+        try:
+            files = sorted(p for p in self._specs_dir.iterdir() if p.suffix == ".toml")
+        except FileNotFoundError:
+            files = []
+        for file in files:
+            try:
+                spec = parse_spec(file.read_bytes(), f"specs/{file.name}")
+                if spec.name != file.stem:
+                    raise OperatorError(
+                        f'specs/{file.name}: name is "{spec.name}"; it must equal the file name'
+                    )
+                if len(specs) >= SERVICES_MAX:
+                    raise OperatorError(
+                        f"specs/{file.name}: {SERVICES_MAX} services are loaded, the limit"
+                    )
+            except (OperatorError, OSError) as error:
+                unusable[file.name] = str(error)
+                # A half-edited file is no wish to unload: what runs stays as it was.
+                if file.stem in self.loaded:
+                    specs[file.stem] = self.loaded[file.stem].spec
+            else:
+                specs[spec.name] = spec
+        for name, reason in unusable.items():
+            if self._bad_specs.get(name) != reason:
+                log.warning("spec ignored: %s", reason)
+        self._bad_specs = unusable
+        return specs
+
+    # Loading
+
+    async def _load(self, spec: Spec, census: Census) -> None:
+        loaded = self.loaded.setdefault(spec.name, Loaded(spec))
+        try:
+            compiled = await asyncio.to_thread(resolve, spec, self._plugins)
+            environment_layer(spec.name, os.environ)
+        except OperatorError as error:
+            self._set_problem(loaded, error.message)
+            return
+        loaded.compiled = compiled
+        self._set_problem(loaded, "")
+        self._read_user_toml(spec.name, loaded)
+        loaded.service = Service(
+            spec,
+            compiled,
+            ServicePaths.of(self._state_dir, spec.name),
+            health_check=self._plugins.health_checks[compiled.plan.service.health.kind],
+            strategy=self._plugins.strategies[spec.strategy],
+            rng=self._rng,
+            environment=_inherited(os.environ),
+        )
+        loaded.service.set_desired(spec.desired == "up")
+        self._refresh(loaded, census)
+        loaded.service.start()
+        log.info("service loaded name=%s package=%s", spec.name, compiled.plan.ident)
+        self._watchers[spec.name] = asyncio.create_task(
+            self._watch(loaded.service), name=f"watch {spec.name}"
+        )
+        self._changed()
+
+    async def _watch(self, service: Service) -> None:
+        while True:
+            await service.changed()
+            self._changed()
+
+    async def _unload(self, name: str) -> None:
+        loaded = self.loaded[name]
+        if loaded.service is not None:
+            await loaded.service.stop()
+            self._watchers.pop(name).cancel()
+        del self.loaded[name]
+        log.info("service unloaded name=%s", name)
+        self._changed()
+
+    def _set_desired(self, name: str, spec: Spec) -> None:
+        loaded = self.loaded[name]
+        loaded.spec = spec
+        if loaded.service is not None:
+            loaded.service.set_desired(spec.desired == "up")
+
+    async def stop_all(self) -> None:
+        """Stop every service at once; each bounds its own time."""
+        async with self._scanning:
+            services = [loaded.service for loaded in self.loaded.values() if loaded.service]
+            await asyncio.gather(*(service.stop() for service in services))
+            for watcher in self._watchers.values():
+                watcher.cancel()
+            self._watchers.clear()
+
+    # The view
+
+    def refresh(self, census: Census) -> None:
+        """Give every service the present view; cheap for those that it does not concern."""
+        for loaded in self.loaded.values():
+            if loaded.service is not None:
+                self._refresh(loaded, census)
+
+    def _refresh(self, loaded: Loaded, census: Census) -> None:
+        assert loaded.compiled is not None
+        assert loaded.service is not None
+        held = self._configs.get(loaded.spec.service_group)
+        try:
+            context, decision = self.view(loaded, census, held)
+        except OperatorError as error:
+            # What runs keeps its last good configuration; the reason is shown until it is mended.
+            self._set_problem(loaded, error.message)
+            return
+        self._set_problem(loaded, "")
+        group = census.group(loaded.spec.name, loaded.spec.group)
+        loaded.service.update(context, decision, group, self._me, held.version)
+
+    def view(
+        self, loaded: Loaded, census: Census, held: Held
+    ) -> tuple[dict[str, Any], TopologyDecision]:
+        """Rendering context and role of one service under the group configuration ``held``.
+
+        Raises:
+            OperatorError: the configuration layers do not fit together.
+        """
+        assert loaded.compiled is not None
+        spec, plan = loaded.spec, loaded.compiled.plan
+        cfg = effective_config(
+            loaded.compiled.default,
+            environment_layer(spec.name, os.environ),
+            loaded.user,
+            held.table,
+        )
+        group = census.group(spec.name, spec.group)
+        now_us = asyncio.get_running_loop().time() * 1_000_000
+        decision = self._plugins.topologies[spec.topology].decide(group, self._me, int(now_us))
+        context = build_context(
+            census=census,
+            group_name=group.name,
+            me=self._me,
+            decision=decision,
+            plan=plan,
+            cfg=cfg,
+            paths=ServicePaths.of(self._state_dir, spec.name),
+            sys=self._sys(),
+            binds=spec.binds,
+            package_dir=loaded.compiled.package.directory,
+        )
+        return context, decision
+
+    def dry_render(self, loaded: Loaded, census: Census, held: Held) -> None:
+        """Render everything in memory under ``held``. Raises ``OperatorError``; writes nothing."""
+        assert loaded.compiled is not None
+        context, _ = self.view(loaded, census, held)
+        render(loaded.compiled, context)
+
+    def _set_problem(self, loaded: Loaded, problem: str) -> None:
+        if problem == loaded.problem:
+            return
+        loaded.problem = problem
+        if problem:
+            log.error("service has a problem name=%s: %s", loaded.spec.name, problem)
+        else:
+            log.info("service problem is gone name=%s", loaded.spec.name)
+        self._changed()
+
+    def _read_user_toml(self, name: str, loaded: Loaded) -> bool:
+        """Read ``user.toml`` when it changed; True when the layer is another one now."""
+        file = ServicePaths.of(self._state_dir, name).user_toml
+        try:
+            found = file.stat()
+            signature = (found.st_mtime_ns, found.st_size)
+        except FileNotFoundError:
+            signature = None
+        if signature == loaded.user_signature:
+            return False
+        loaded.user_signature = signature
+        shown = f"svc/{name}/user.toml"
+        try:
+            loaded.user = parse_toml(file.read_bytes(), shown) if signature else {}
+        except (OperatorError, OSError) as error:
+            log.error("user.toml ignored, the values before it stay: %s", error)
+            self._bad_user[name] = str(error)
+            return False
+        self._bad_user.pop(name, None)
+        log.info("user.toml read name=%s", name)
+        return True

@@ -1,0 +1,310 @@
+"""The supervisor: the ring, the services of this host, and the loops that keep them in step.
+
+It wires, and decides nothing itself: what runs comes from the spec files (``services``), what a
+group looks like from the census, roles from topologies and moments from strategies (plugins), and
+each service looks after its own process (``service``). Three loops run: ring events, spec files,
+and publishing what the services say. The REST interface calls ``api``.
+
+After SIGKILL the services run on; the next supervisor on the same state directory adopts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import logging
+import random
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sup import __version__, logs
+from sup.api import Api
+from sup.errors import ExitCode, OperatorError
+from sup.gateway import Gateway
+from sup.group_configs import GroupConfigs
+from sup.model import departure, service_rumor
+from sup.model.census import Census, build_census
+from sup.model.config_layers import lookup
+from sup.model.health import Health
+from sup.model.service_rumor import SERVICE_KIND, ServiceRumor, plain, service_key
+from sup.options import SupervisorOptions
+from sup.plugins import Plugins, load
+from sup.ring import Ring, RingOptions
+from sup.services import Loaded, Services, resolve
+from sup_core.config import Config
+from sup_core.events import Member, MemberChange, MemberEvent, MemberState, RumorEvent, SelfEvent
+
+log = logging.getLogger("sup.supervisor")
+
+SCAN_S = 1.0
+"""How often spec and user.toml files are looked at: an edit is acted on within this, and listing a
+small directory costs microseconds."""
+
+
+async def run(options: SupervisorOptions) -> int:
+    """Run one supervisor until SIGTERM, SIGINT or ``/v1/shutdown``; returns the exit code.
+
+    Raises:
+        OperatorError: it can't start; nothing has been changed by then, or it was undone.
+    """
+    logs.configure(options.log_format, options.log_level)
+    plugins = load(options.plugins)
+    if options.service is not None:
+        # Everything that can be wrong with the package is said before the state is touched.
+        await asyncio.to_thread(resolve, options.service, plugins)
+    ring = await Ring.open(
+        RingOptions(
+            state_dir=options.state_dir,
+            ring=options.ring,
+            name=options.name,
+            listen=options.listen_gossip,
+            advertise=options.advertise,
+            peers=options.peers,
+            tags={},
+            config=Config(pause_tolerance_us=int(options.pause_tolerance_s * 1_000_000)),
+        )
+    )
+    supervisor = Supervisor(options, plugins, ring)
+    try:
+        return await supervisor.run()
+    finally:
+        await ring.close()
+
+
+class Supervisor:
+    """One supervisor in one ring; ``run`` is its whole life."""
+
+    def __init__(self, options: SupervisorOptions, plugins: Plugins, ring: Ring) -> None:
+        self.options = options
+        self.plugins = plugins
+        self.ring = ring
+        self.started = time.monotonic()
+        self.configs = GroupConfigs(ring)
+        self.census = Census()
+        self.departed: dict[bytes, departure.Departure] = {}
+        self.problem = ""
+        """What is wrong with this supervisor's place in the ring, in one line, or empty."""
+        self._telling = asyncio.Event()
+        self._told: dict[bytes, ServiceRumor] = {}
+        self._ending = asyncio.Event()
+        self._exit_code = ExitCode.OK
+        self.services = Services(
+            options.state_dir,
+            plugins,
+            self.configs,
+            ring.member_id,
+            self.sys,
+            self._telling.set,
+            # Jitter alone is drawn from it: no decision that must replay depends on it.
+            random.Random(),
+        )
+        self.gateway = Gateway(
+            Api(self),
+            http=_host_port(options.listen_http),
+            unix_path=options.state_dir / "control.sock",
+        )
+
+    # Life
+
+    async def run(self) -> int:
+        """Serve until told to end, then stop the services and leave the ring."""
+        loop = asyncio.get_running_loop()
+        await self.gateway.open()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._handle_signal, number)
+        try:
+            if self.options.service is not None:
+                self.services.write_spec(self.options.service)
+            self.refresh()
+            log.info(
+                "supervisor started version=%s name=%s member=%s ring=%s address=%s",
+                __version__,
+                self.ring.name,
+                self.ring.member_id,
+                self.options.ring,
+                ":".join(map(str, self.ring.advertised)),
+            )
+            await self.services.scan(self.census)
+            gc.freeze()
+            await self._serve()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            await self.services.stop_all()
+            self._tell()
+            await self.ring.leave()
+            await self.gateway.close()
+        log.info("supervisor ended exit=%d", self._exit_code)
+        return self._exit_code
+
+    async def _serve(self) -> None:
+        """The loops, until ``end``. One that fails is a defect: it ends the supervisor, loudly."""
+        loops = [
+            asyncio.create_task(loop(), name=name)
+            for name, loop in (
+                ("ring events", self._follow_ring),
+                ("spec files", self._follow_specs),
+                ("publishing", self._follow_services),
+                ("ending", self._ending.wait),
+            )
+        ]
+        try:
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+
+    def end(self, exit_code: ExitCode = ExitCode.OK) -> None:
+        """Begin a clean end; a second call changes nothing."""
+        if not self._ending.is_set():
+            self._exit_code = exit_code
+            self._ending.set()
+
+    def _handle_signal(self, number: int) -> None:
+        log.info("supervisor ending signal=%s", signal.Signals(number).name)
+        self.end()
+
+    # Loops
+
+    async def _follow_ring(self) -> None:
+        while True:
+            events = await self.ring.next_events()
+            for event in events:
+                self._note(event)
+            self.refresh()
+
+    async def _follow_specs(self) -> None:
+        while True:
+            await asyncio.sleep(SCAN_S)
+            await self.services.scan(self.census)
+
+    async def _follow_services(self) -> None:
+        while True:
+            await self._telling.wait()
+            self._telling.clear()
+            self._tell()
+
+    def _note(self, event: object) -> None:
+        match event:
+            case MemberEvent(change=change, member=member, why=why) if not member.local:
+                if change is not MemberChange.UPDATED:
+                    log.info(
+                        "member %s name=%s id=%s why=%s",
+                        change.name.lower(),
+                        member.name,
+                        member.id.hex()[:16],
+                        why or "-",
+                    )
+            case SelfEvent(what=what, detail=detail):
+                self.problem = "" if what == "reachable" else f"{what}: {detail}"
+                log.warning("ring %s: %s", what, detail)
+            case RumorEvent(rumor=rumor) if rumor.kind not in (SERVICE_KIND,):
+                log.info("rumor changed kind=%d key=%s", rumor.kind, rumor.key[:64])
+
+    # The view
+
+    def members(self) -> list[Member]:
+        """Members with departures taken into account."""
+        return [
+            dataclasses.replace(member, state=MemberState.LEFT)
+            if departure.state_of(member, self.departed) == "left"
+            else member
+            for member in self.ring.members()
+        ]
+
+    def refresh(self) -> None:
+        """Make the census of what the ring knows now, and give it to the services."""
+        self.departed = departure.departures(self.ring.rumors(departure.KIND))
+        members = self.members()
+        self.census = build_census(members, self.ring.rumors(SERVICE_KIND))
+        self.services.refresh(self.census)
+        me = next((m for m in members if m.local), None)
+        if me is not None and me.state is MemberState.LEFT and not self._ending.is_set():
+            by = self.departed[me.id].by if me.id in self.departed else "-"
+            log.warning("member departed by=%s: ending; start it again to rejoin", by)
+            self.end()
+
+    def sys(self) -> Mapping[str, Any]:
+        """``sys`` of templates and of the service rumors."""
+        ip, port = self.ring.advertised
+        http = _host_port(self.options.listen_http)
+        return {
+            "version": __version__,
+            "member_id": self.ring.member_id,
+            "ip": ip,
+            "hostname": self.ring.name,
+            "gossip_ip": ip,
+            "gossip_port": port,
+            "http_gateway_ip": http[0] if http else "",
+            "http_gateway_port": http[1] if http else 0,
+            "permanent": False,
+        }
+
+    # Telling the ring
+
+    def _tell(self) -> None:
+        """Publish what changed about the services here; retract what is no longer loaded."""
+        wanted: dict[bytes, ServiceRumor] = {}
+        for loaded in self.services.loaded.values():
+            if loaded.compiled is not None:
+                wanted[service_key(loaded.spec.service_group)] = self._rumor(loaded)
+        for key in self._stale(wanted):
+            self.ring.retract(SERVICE_KIND, key)
+            self._told.pop(key, None)
+        for key, rumor in wanted.items():
+            if self._told.get(key) != rumor:
+                self._told[key] = rumor
+                self.ring.publish(SERVICE_KIND, key, service_rumor.encode(rumor))
+        self.refresh()
+
+    def _stale(self, wanted: Iterable[bytes]) -> list[bytes]:
+        """Keys of own service rumors, also of an earlier run, that nothing here stands for."""
+        mine = {
+            r.key for r in self.ring.rumors(SERVICE_KIND) if r.origin.hex() == self.ring.member_id
+        }
+        return sorted(mine.difference(wanted))
+
+    def _rumor(self, loaded: Loaded) -> ServiceRumor:
+        assert loaded.compiled is not None
+        plan, spec = loaded.compiled.plan, loaded.spec
+        status = loaded.service.status() if loaded.service is not None else None
+        exports = {}
+        with contextlib.suppress(OperatorError):
+            context, _ = self.services.view(
+                loaded, self.census, self.configs.get(spec.service_group)
+            )
+            exports = {
+                name: plain(value)
+                for name, path in plan.exports.items()
+                if (value := lookup(context["cfg"], path)) is not None
+            }
+        return ServiceRumor(
+            service=spec.name,
+            group=spec.group,
+            package=plan.ident if spec.command is None else "-",
+            process=status.process if status else "failed",
+            health=status.health if status else Health.UNKNOWN,
+            health_since_s=status.health_since_s if status else 0,
+            output=status.output if status else loaded.problem,
+            exports=exports,
+            sys=self.sys(),
+            topology=spec.topology,
+            strategy=spec.strategy,
+            config_version=status.config_version if status else "",
+        )
+
+
+def _host_port(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise OperatorError(f'HTTP address "{text}" is not HOST:PORT or "off"')
+    return host.strip("[]"), int(port)

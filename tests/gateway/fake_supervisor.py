@@ -1,0 +1,86 @@
+"""A supervisor that exists only as answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
+
+
+@dataclass
+class FakeApi:
+    """A ``SupervisorApi`` that records what it is asked."""
+
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    health_word: str = "ok"
+    versions: dict[str, str] = field(default_factory=dict)
+    hold: asyncio.Event | None = None
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def status(self) -> dict[str, Any]:
+        return {"version": "0.1.0", "name": "anna"}
+
+    def members(self) -> dict[str, Any]:
+        return {"members": []}
+
+    def services(self) -> dict[str, Any]:
+        return {"services": []}
+
+    def census(self) -> dict[str, Any]:
+        raise RuntimeError("a secret detail")
+
+    def health(self) -> dict[str, Any]:
+        return {"health": self.health_word, "services": {}}
+
+    def group_config(self, group: str) -> dict[str, Any]:
+        return {"group": group, "version": self.versions.get(group, ""), "config": {}}
+
+    async def apply_config(
+        self, group: str, toml: bytes, *, replace: bool, if_version: str | None
+    ) -> dict[str, Any]:
+        self.calls.append(("apply", group, toml, replace, if_version))
+        if toml.startswith(b"bad"):
+            raise OperatorError("<config>:1:4: expected '='")
+        previous = self.versions.get(group, "")
+        if if_version is not None and if_version != previous:
+            raise ConflictError(f"version is {previous}, not {if_version}")
+        self.versions[group] = previous + "v"
+        return {
+            "group": group,
+            "version": self.versions[group],
+            "previous": previous,
+            "result": "accepted",
+        }
+
+    async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self.calls.append(("start", dict(request)))
+        return {"service": request.get("name")}
+
+    async def set_desired(self, name: str, desired: str) -> dict[str, Any]:
+        self.calls.append(("desired", name, desired))
+        if name == "none":
+            raise NotFoundError(f"no service {name}; loaded: web")
+        return {"service": name}
+
+    async def stop_service(self, name: str) -> dict[str, Any]:
+        self.calls.append(("stop", name))
+        self.asked.set()
+        if self.hold is not None:
+            await self.hold.wait()
+        return {"service": name}
+
+    async def restart_service(self, name: str) -> dict[str, Any]:
+        raise NotFoundError(f"no service {name}; loaded: none")
+
+    async def unload_service(self, name: str) -> dict[str, Any]:
+        raise OperatorError("too slow", ExitCode.TIMED_OUT)
+
+    async def depart(self, member: str) -> dict[str, Any]:
+        self.calls.append(("depart", member))
+        return {"member": member}
+
+    def shutdown(self) -> None:
+        self.calls.append(("shutdown",))
