@@ -24,7 +24,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -277,7 +277,7 @@ class Service:
                 await self._go_down("the operator wants it down")
             elif self._board.state is not State.DOWN:
                 self._board.enter(Event.STOP, "the operator wants it down")
-            self._answer_restarts()
+            _answer(self._take_restarts())
             return None
         if process is None:
             return await self._come_up()
@@ -322,9 +322,10 @@ class Service:
             if state is not State.DOWN:
                 self._board.enter(Event.STOP)
             self._board.problem(f"start is held: {view.decision.reason}")
-            self._answer_restarts()
+            _answer(self._take_restarts())
             return None
         retry = state is State.BACKOFF and not self._restart_asked
+        asked = self._take_restarts()  # who asks from here on means another start than this one
         self._board.enter(Event.RETRY if retry else Event.START)
         try:
             await self._start(view)
@@ -338,7 +339,7 @@ class Service:
         except (OSError, ProcessError) as error:
             self._start_failed(str(error))
         finally:
-            self._answer_restarts()
+            _answer(asked)
         return 0
 
     async def _start(self, view: _View) -> None:
@@ -556,8 +557,12 @@ class Service:
             logger.warning("hook post-run name=%s %s", self.spec.name, result.reason)
             await asyncio.sleep(backoff.next(self._rng))
 
-    def _answer_restarts(self) -> None:
+    def _take_restarts(self) -> list[asyncio.Future[None]]:
         asked, self._restart_asked = self._restart_asked, []
-        for done in asked:
-            if not done.done():
-                done.set_result(None)
+        return asked
+
+
+def _answer(asked: Iterable[asyncio.Future[None]]) -> None:
+    for done in asked:
+        if not done.done():
+            done.set_result(None)
