@@ -529,7 +529,8 @@ class Service:
 
     async def _sleep(self, wait_s: float | None) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
 
     def _begin_side_tasks(self, process: Process) -> None:
         self._side.begin(self._watch(process))

@@ -135,7 +135,8 @@ class Process:
         self.signal(signal.SIGCONT)
         await asyncio.to_thread(self._signal_outside_group, number)
         try:
-            await asyncio.wait_for(self._exited.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._exited.wait()
         except TimeoutError:
             return await self.clear()
         # The first process is often a shell that dies before its child has saved its data: the
@@ -167,7 +168,8 @@ class Process:
         identity = self.identity
         left = await asyncio.to_thread(kill_tree, identity.pid, identity.start_ticks, identity.mark)
         try:
-            await asyncio.wait_for(self._exited.wait(), KILL_DEADLINE_S)
+            async with asyncio.timeout(KILL_DEADLINE_S):
+                await self._exited.wait()
         except TimeoutError:
             left = sorted({*left, identity.pid})
             self._loop.remove_reader(self._pidfd)
