@@ -1,0 +1,26 @@
+"""C level of the UDP hub: what a member on the hub must offer."""
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+from sup_core.identity cimport Address
+from sup_core.node cimport Node
+
+
+cdef class Port:
+    cdef void receive(
+        self, const uint8_t* data, Py_ssize_t size, const Address* source, int64_t now
+    ) noexcept
+    cdef Py_ssize_t transmit(self, uint8_t* buffer, Address* target) noexcept
+
+
+cdef class NodePort(Port):
+    cdef readonly Node node
+
+
+cdef class EchoPort(Port):
+    cdef uint8_t* _data
+    cdef Py_ssize_t* _sizes
+    cdef Address* _targets
+    cdef int _head
+    cdef int _tail
+    cdef readonly uint64_t echoed
