@@ -190,6 +190,17 @@ async def test_service_restart_in_backoff_starts_at_once(workshop: Workshop) -> 
     assert service.status().process == "up"
 
 
+async def test_service_restart_that_topology_would_hold_is_refused(workshop: Workshop) -> None:
+    """A service that could not come back is not taken down by a restart."""
+    service = workshop.up(["sleep", "60"])
+    await until(lambda: service.status().process == "up")
+    pid = service.status().pid
+    workshop.view(service, may_start=False, reason="no quorum")
+    with pytest.raises(ConflictError, match="no quorum"):
+        await asyncio.wait_for(service.restart(), 15)
+    assert service.status().pid == pid
+
+
 async def test_service_stop_ends_everything_and_runs_post_stop_after_it(workshop: Workshop) -> None:
     """post-stop runs when no process of the service is left, deaf daemons included."""
     workshop.package(
@@ -305,7 +316,7 @@ async def test_service_with_user_as_root_runs_hooks_and_process_as_that_user() -
             config__web="port={{cfg.port}}\n",
         )
         service = workshop.service()
-        (Path(directory) / "state").mkdir(mode=0o711)
+        (Path(directory) / "state").mkdir(mode=0o700)  # as the supervisor makes it
         service.start()
         workshop.view(service, port=80)
         try:
