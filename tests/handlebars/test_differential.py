@@ -10,8 +10,18 @@ from typing import Any
 
 Oracle = Callable[[str, Any], "str | None"]
 
-HABITAT = ("eachAlive", "pkgPathFor", "strConcat", "strJoin", "strReplace", "toUppercase")
-HABITAT += ("toLowercase", "toJson", "toToml", "toYaml")
+HABITAT = (
+    "eachAlive",
+    "pkgPathFor",
+    "strConcat",
+    "strJoin",
+    "strReplace",
+    "toUppercase",
+    "toLowercase",
+    "toJson",
+    "toToml",
+    "toYaml",
+)
 
 JS_SKIP = ("len", "eq", "ne ", "gt", "lt", "{{and", "{{#and", "or ", "not ", "{{or", "raw")
 """Helpers that handlebars.js has not."""

@@ -13,7 +13,7 @@ from sup.builtin.handlebars_renderer import HandlebarsRenderer, sup_renderers
 from sup.handlebars import compile_template
 from sup.handlebars.limits import NESTING_MAX, OUTPUT_CHARS_MAX, SOURCE_CHARS_MAX
 from sup.handlebars.serialise import to_toml, to_yaml
-from sup.policies import Renderer, TemplateError
+from sup.policies import Rendered, Renderer, TemplateError
 
 CONTEXT: dict[str, Any] = {
     "cfg": {"port": 6379, "tags": ["a", "b"], "null": None, "a.b": 1},
@@ -225,7 +225,7 @@ def test_renderer_is_registered_as_default_and_for_hbs() -> None:
     assert set(renderers) == {"", ".hbs"}
     assert isinstance(renderers[""], Renderer)
     rendered = HandlebarsRenderer().compile("{{a}}", "f", strict=True).render({"a": 1})
-    assert (rendered.text, rendered.reads) == ("1", {"a"})
+    assert rendered == Rendered("1", frozenset({"a"}))
 
 
 def test_import_loads_no_serialiser() -> None:
