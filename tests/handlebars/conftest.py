@@ -1,8 +1,8 @@
 """Oracles and data of the Handlebars tests.
 
 ``rust`` renders with pyhandlebars (handlebars-rust 6.4.0), ``js`` with handlebars.js 4.7.10
-in QuickJS. Both give the text, or None where the oracle raises. Both escape ``{{x}}`` for HTML; that is
-undone here, which is exact as long as no input contains an entity.
+in QuickJS. Both give the text, or None where the oracle raises. Both escape ``{{x}}`` for HTML;
+that is undone here, which is exact as long as no input contains an entity.
 """
 
 from __future__ import annotations
