@@ -393,3 +393,13 @@ def test_resolve_credentials_unknown_user_is_an_operator_error() -> None:
 
     with pytest.raises(OperatorError, match="'no-such-user' does not exist"):
         resolve_credentials("no-such-user", None)
+
+
+async def test_stop_daemon_outside_the_group_gets_the_stop_signal_too(tmp_path: Path) -> None:
+    """A daemon with a session of its own may end in good order, like everything else."""
+    daemon = "trap 'echo saved; exit' TERM; echo ready; while :; do sleep 0.01; done"
+    (tmp_path / "daemon.sh").write_text(daemon)
+    process = await shell(tmp_path, "setsid sh daemon.sh & exec sleep 60")
+    await until(lambda: "ready" in lines(tmp_path / "out"))
+    assert await process.stop(signal.SIGTERM, 10) == []
+    assert "saved" in lines(tmp_path / "out")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from functools import partial
 
 import pytest
 from tests.service.conftest import Workshop, until
@@ -15,6 +16,7 @@ from sup.edge.service_dir import mark_prefix
 from sup.errors import ConflictError
 from sup.model.backoff import Backoff
 from sup.model.health import Health
+from sup.service import Service
 
 SLEEP = "exec sleep 60"
 
@@ -67,7 +69,7 @@ async def test_service_topology_holds_start_until_it_may(workshop: Workshop) -> 
 
 
 async def test_service_exit_is_restarted_by_backoff(workshop: Workshop) -> None:
-    """A service that ends, with whatever code, is started anew after a wait, and the code is shown."""
+    """A service that ends, with whatever code, is started anew after a wait; the code is shown."""
     workshop.package(hooks__run='echo up >> "$SUP_DATA_DIR/starts"; exit 3')
     service = workshop.up(backoff=Backoff(0.3, 0.4, 60.0))
     seen = []
@@ -193,7 +195,7 @@ async def test_service_stop_ends_everything_and_runs_post_stop_after_it(workshop
     workshop.package(
         plan="[service]\nstop_timeout = 0.3",
         hooks__run="trap '' TERM; (setsid sleep 61 &) ; echo ready; while :; do sleep 0.05; done",
-        hooks__post_stop='pgrep -f "^sleep 61" > "$SUP_DATA_DIR/left"; echo done >> "$SUP_DATA_DIR/left"',
+        hooks__post_stop='(pgrep -f "^sleep 61"; echo done) > "$SUP_DATA_DIR/left"',
     )
     service = workshop.up()
     await until(lambda: "ready" in workshop.log)
@@ -204,6 +206,11 @@ async def test_service_stop_ends_everything_and_runs_post_stop_after_it(workshop
     assert read_stat(pid) is None
     assert service.status().process == "down"
     assert service.status().last_exit == "signal SIGKILL"
+
+
+def has_health(service: Service, health: Health) -> bool:
+    """Whether the verdict is ``health``."""
+    return service.status().health is health
 
 
 async def test_service_health_hook_codes_become_words(workshop: Workshop) -> None:
@@ -225,7 +232,7 @@ async def test_service_health_hook_codes_become_words(workshop: Workshop) -> Non
     ):
         (workshop.paths.data / "code.new").write_text(f"{code}\n")
         (workshop.paths.data / "code.new").rename(workshop.paths.data / "code")
-        await until(lambda health=health: service.status().health is health)
+        await until(partial(has_health, service, health))
         assert f"code {code}" in service.status().output
 
 
@@ -245,7 +252,7 @@ async def test_service_failures_before_critical_are_counted(workshop: Workshop) 
     workshop.package(
         plan="[service.health]\nfailures_before_critical = 3",
         hooks__run=SLEEP,
-        hooks__health_check='echo x >> "$SUP_DATA_DIR/checks"; test ! -e "$SUP_DATA_DIR/bad" || exit 2',
+        hooks__health_check='cd "$SUP_DATA_DIR"; echo x >> checks; test ! -e bad || exit 2',
     )
     service = workshop.up()
     await until(lambda: service.status().health is Health.OK)
@@ -265,7 +272,7 @@ async def test_service_post_run_runs_after_the_start_and_is_retried(workshop: Wo
     """post-run follows the start; a failing one is tried again without touching the service."""
     workshop.package(
         hooks__run=SLEEP,
-        hooks__post_run='echo x >> "$SUP_DATA_DIR/runs"; test $(wc -l < "$SUP_DATA_DIR/runs") -ge 2',
+        hooks__post_run='cd "$SUP_DATA_DIR"; echo x >> runs; test $(wc -l < runs) -ge 2',
     )
     service = workshop.up()
     await until(lambda: len(workshop.lines("runs")) == 2)

@@ -35,6 +35,7 @@ from sup.edge.process_tree import (
     find_tree,
     kill_tree,
     read_stat,
+    send_signal,
 )
 from sup.edge.users import Credentials
 
@@ -121,7 +122,9 @@ class Process:
             return
 
     async def stop(self, number: int, timeout_s: float) -> list[int]:
-        """Signal the group, give the whole tree ``timeout_s``, then SIGKILL what is left of it.
+        """Signal the whole tree, give it ``timeout_s``, then SIGKILL what is left of it.
+
+        The group is signalled in one go, before anything else; daemons that left it come next.
 
         Bounded by ``timeout_s`` + 2 × ``KILL_DEADLINE_S``. Returns the pids that could not be
         killed.
@@ -130,6 +133,7 @@ class Process:
         self.signal(number)
         # A process that is stopped (SIGSTOP) must run to act on the signal.
         self.signal(signal.SIGCONT)
+        await asyncio.to_thread(self._signal_outside_group, number)
         try:
             await asyncio.wait_for(self._exited.wait(), timeout_s)
         except TimeoutError:
@@ -169,6 +173,12 @@ class Process:
             self._loop.remove_reader(self._pidfd)
         self._release()
         return left
+
+    def _signal_outside_group(self, number: int) -> None:
+        identity = self.identity
+        for stat in find_tree(identity.pid, identity.start_ticks, identity.mark):
+            if stat.group != identity.pid:
+                send_signal(stat, number)
 
     def _tree(self) -> list[int]:
         identity = self.identity
