@@ -31,7 +31,7 @@ class TestJinjaContract(RendererContract):
     broken = "one\n{% if %}\nthree\n"
     broken_line = 2
     samples = (
-        "{% for key, value in cfg.redis.items() %}{{ key }}={{ value }};{% endfor %}",
+        "{% for key, value in pkg.items() %}{{ key }}={{ value }};{% endfor %}",
         "{% for key in cfg.redis %}{{ cfg.redis[key] }}{% endfor %}",
         "{{ cfg.redis.items }} {{ cfg['redis']['maxmemory'] }}",
         "{% set key = 'port' %}{{ cfg[key] }}",
@@ -42,7 +42,7 @@ class TestJinjaContract(RendererContract):
         "{% macro show(of) %}{{ of.maxmemory }}{% endmacro %}{{ show(cfg.redis) }}",
         "{% if cfg.verbose %}{{ cfg.ratio }}{% else %}{{ cfg.port }}{% endif %}",
         "{% with r = cfg.redis %}{{ r.items }}{% endwith %}{{ cfg | tojson }}",
-        "{{ cfg.get('port') }}{{ cfg.hosts.count('alpha') }}{{ cfg['a.b'] }}",
+        "{{ cfg.get('port') }}{{ cfg.hosts.count('alpha') }}{{ cfg['a.b'] is defined }}",
         "{{ (svc.leader or svc.first).sys.ip }}{{ cfg.hosts is defined }}",
         "{% filter upper %}{{ cfg.hosts.0 }}{{ cfg.motto }}{% endfilter %}",
         "{% for m in svc.members if m.sys.ip != sys.ip %}{{ m.cfg.port }}{% endfor %}",
