@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sup import __version__
+from sup.edge.datagrams import clock_us
 from sup.errors import ConflictError, NotFoundError
 from sup.group_configs import Held
 from sup.model import departure
@@ -70,7 +71,7 @@ class Api:
 
     def members(self) -> dict[str, Any]:
         """``GET /v1/members``."""
-        now_us = self._supervisor.ring.now_us()
+        now_us = clock_us()
         rows = [
             member_answer(member, member.state.name.lower(), now_us)
             for member in self._supervisor.members()

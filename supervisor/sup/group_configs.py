@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sup.errors import ExitCode, OperatorError
 from sup.model.group_config import (
     CONFIG_KIND,
     GroupConfig,
@@ -101,7 +102,17 @@ class GroupConfigs:
         )
 
     async def publish(self, group: ServiceGroup, config: GroupConfig) -> str:
-        """Gossip ``config``, make it durable here, and return its version."""
+        """Gossip ``config``, make it durable here, and return its version.
+
+        Raises:
+            OperatorError: the disk refuses; the ring has the value by then, this host only in memory.
+        """
         version = self._ring.publish(CONFIG_KIND, config_key(group), encode(config))
-        await self._ring.flush()
+        try:
+            await self._ring.flush()
+        except OSError as error:
+            raise OperatorError(
+                f"config of {group} is gossiped but not yet on this host's disk: {error}",
+                ExitCode.FAILED,
+            ) from None
         return version_text(version)
