@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.supervisors import SUP, Supervisor, supervisors, wait_for
@@ -48,6 +49,12 @@ def member(state_dir: Path, port: int, *args: str) -> Supervisor:
     return Supervisor(
         state_dir, "--listen-gossip", f"127.0.0.1:{port}", "--listen-http", "off", *args
     )
+
+
+def show(one: Supervisor) -> dict[str, Any]:
+    answer = one.json("config", "show", "sleeper.default")
+    assert answer is not None
+    return answer
 
 
 def run_fails(state_dir: Path, *args: str, port: int = 0) -> tuple[int, str]:
@@ -157,8 +164,9 @@ def test_config_apply_bad_input_changes_nothing(package, tmp_path, ports):
         wait_for("service is up", lambda: one.service("sleeper").get("process") == "up")
         good = one.sup("config", "apply", "sleeper.default", "-", stdin='greeting = "hi"\n')
         assert good.returncode == 0, good.stderr
-        wait_for("applied", lambda: "greeting=hi" in rendered.read_text())
-        before = (one.json("config", "show", "sleeper.default"), rendered.read_bytes())
+        wait_for("applied", lambda: show(one)["applied"]["count"] == 1)
+        assert "greeting=hi" in rendered.read_text()
+        before = (show(one), rendered.read_bytes())
         cases = (
             ("greeting = \n", (), ExitCode.BAD_INPUT, "1"),
             ('port = "eighty"\n', (), ExitCode.BAD_INPUT, "port"),
@@ -172,7 +180,7 @@ def test_config_apply_bad_input_changes_nothing(package, tmp_path, ports):
         done = one.sup("config", "apply", "not a group", "-", stdin="a = 1\n")
         assert done.returncode == ExitCode.BAD_INPUT
         assert_one_line(done.stderr, "not a group")
-        assert (one.json("config", "show", "sleeper.default"), rendered.read_bytes()) == before
+        assert (show(one), rendered.read_bytes()) == before
 
 
 def test_commands_without_a_supervisor_say_what_to_do_and_exit_3(tmp_path):

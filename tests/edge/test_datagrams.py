@@ -246,6 +246,38 @@ def test_hub_timer_fires_in_order_and_never_early(loop_factory: LoopFactory) -> 
     run(loop_factory, body)
 
 
+def test_hub_after_a_stall_hands_in_the_socket_before_the_timer(
+    loop_factory: LoopFactory,
+) -> None:
+    """An ack that waits in the socket is seen before anybody is accused of silence."""
+
+    class Judge(Ticker):
+        seen = -1
+
+        def handle_timeout(self, now: int) -> None:
+            super().handle_timeout(now)
+            self.seen = hub.counters(handle)["received"]
+
+    async def body() -> None:
+        nonlocal hub, handle
+        hub = Hub(asyncio.get_running_loop())
+        judge, sock = Judge([clock_us() + 20_000]), udp()
+        where = sock.getsockname()
+        handle = hub.add(judge, sock)
+        with udp() as peer:
+            for _ in range(1500):  # more than a wake-up reads; the loop does not run meanwhile
+                peer.sendto(b"late", where)
+            while clock_us() < judge.deadlines[0]:
+                pass
+            await until(lambda: bool(judge.fired))
+        assert judge.seen == 1500
+        hub.close()
+
+    hub: Hub
+    handle = 0
+    run(loop_factory, body)
+
+
 def test_hub_failing_callback_and_timer_are_reported_and_survived(
     loop_factory: LoopFactory,
 ) -> None:

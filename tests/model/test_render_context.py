@@ -114,12 +114,12 @@ def _is(value: Any, word: str) -> bool:
 def _violations(value: Any, schema: dict[str, Any], path: str = "$") -> list[str]:
     """The subset of JSON Schema that the file uses; an unknown keyword fails the test."""
     assert not schema.keys() - _KEYWORDS, path
-    found = []
+    found: list[str] = []
     if "$ref" in schema:
         found += _violations(value, SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], path)
     if "anyOf" in schema:
-        options = [_violations(value, option, path) for option in schema["anyOf"]]
-        found += [] if [] in options else min(options, key=lambda lines: len(lines))
+        options: list[list[str]] = [_violations(value, option, path) for option in schema["anyOf"]]
+        found += [] if [] in options else sorted(options, key=len)[0]
     if "enum" in schema and value not in schema["enum"]:
         found.append(f"{path}: {value!r}")
     words = schema.get("type", [])

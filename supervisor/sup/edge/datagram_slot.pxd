@@ -14,7 +14,7 @@ from sup.edge.linux_net cimport (
     clock_gettime, cmsghdr, htons, iovec, mmsghdr, msghdr, ntohs, setsockopt, sock_filter,
     sock_fprog, sockaddr_in, sockaddr_in6, socklen_t, timespec,
 )
-from sup_core.node cimport Address
+from sup_core.identity cimport Address
 
 
 cdef enum:

@@ -2,7 +2,8 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from sup_core.node cimport Address, Node
+from sup_core.identity cimport Address
+from sup_core.node cimport Node
 
 
 cdef class Port:

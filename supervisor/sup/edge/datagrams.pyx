@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """The UDP hub: all datagram sockets of a process behind one epoll descriptor and one timer.
 
 Bytes go from the socket to the node and back without a Python object per packet. Reading is
@@ -11,6 +12,7 @@ kernel refuses them: a classic socket filter on those bytes is attached for ten 
 garbage takes no room in the receive buffer that acks need. The hub decides nothing about members.
 """
 
+cimport cython
 from libc.errno cimport (
     EAGAIN, EBADF, ECONNREFUSED, EINTR, ENOBUFS, ENOMEM, ENOTSOCK, errno,
 )
@@ -30,7 +32,8 @@ from sup.edge.linux_net cimport (
     MSG_TRUNC, SO_RXQ_OVFL, SOL_SOCKET, epoll_create1, epoll_ctl, epoll_event, epoll_wait, mmsghdr,
     recvmmsg, recvmsg, sendmmsg, sendmsg, set_errno, setsockopt, sockaddr_in6,
 )
-from sup_core.node cimport Address, Node
+from sup_core.identity cimport Address
+from sup_core.node cimport Node
 
 import os
 
@@ -57,6 +60,7 @@ cdef class Port:
         """Called at or after the deadline, when the socket has been read empty."""
 
 
+@cython.final
 cdef class NodePort(Port):
     """A node of the gossip core on the hub."""
 
@@ -80,6 +84,7 @@ cdef class NodePort(Port):
         self.node.handle_timeout(now)
 
 
+@cython.final
 cdef class EchoPort(Port):
     """Sends each datagram back: a measuring stick for the hub without a node.
 
@@ -127,6 +132,7 @@ def clock_us():
     return clock_now()
 
 
+@cython.final
 cdef class Hub:
     """All datagram sockets of one process. Use it from the thread of its loop only."""
 

@@ -3,7 +3,7 @@
 Everything is read once, bounded and checked, into an immutable value; nothing is written and
 nothing is run. A symbolic link that leaves the directory, a device, a file that is not UTF-8, a
 misspelt hook or a hook without execute permission is refused with one line. Layout:
-``plan.toml``, ``default.toml``, ``config/``, ``hooks/`` (see docs/packages). Hidden files and
+``plan.toml``, ``default.toml``, ``config/``, ``hooks/``. Hidden files and
 editor back-ups (``~``) in ``hooks/`` are left alone.
 """
 
@@ -90,16 +90,16 @@ def load_package(directory: Path) -> Package:
     if not is_directory:
         raise OperatorError(f"{directory} is not a directory; give a package directory")
     plan_path = directory / "plan.toml"
-    if not os.path.lexists(plan_path):
+    if not _exists(plan_path):
         hint = "write one with [package] name"
-        if (directory / "plan.sh").exists() or (directory / "habitat" / "plan.sh").exists():
+        if _exists(directory / "plan.sh") or _exists(directory / "habitat" / "plan.sh"):
             hint = "plan.sh is not read; write plan.toml beside it, templates and hooks stay"
         raise OperatorError(f"{directory} has no plan.toml; {hint}")
     data, _ = _read(plan_path, root, PLAN_BYTES_MAX)
     plan = parse_plan(data, str(plan_path))
     default: dict[str, Any] = {}
     default_path = directory / "default.toml"
-    if os.path.lexists(default_path):
+    if _exists(default_path):
         data, _ = _read(default_path, root, DEFAULT_BYTES_MAX)
         default = parse_toml(data, str(default_path), bytes_max=DEFAULT_BYTES_MAX)
     budget = [TEMPLATES_MAX]
@@ -165,7 +165,7 @@ def _hooks(directory: Path, root: Path, budget: list[int]) -> Iterator[TemplateF
 def _entries(directory: Path, root: Path, budget: list[int]) -> list[os.DirEntry[str]]:
     """The entries of ``directory`` by name; none when it does not exist. Takes them from
     ``budget``."""
-    if not os.path.lexists(directory):
+    if not _exists(directory):
         return []
     _inside(directory, root)
     entries = []
@@ -189,10 +189,23 @@ def _template(path: Path, root: Path, name: str) -> TemplateFile:
         name.encode()
     except UnicodeEncodeError:
         raise OperatorError(f"{name!r}: the file's name is not UTF-8; rename it") from None
+    if not name.isprintable():  # names are written one per line, in lists and in errors
+        raise OperatorError(f"{name!r}: the file's name has a control character; rename it")
     data, mode = _read(path, root, TEMPLATE_BYTES_MAX)
     return TemplateFile(
         name, decode_text(data, str(path), bytes_max=TEMPLATE_BYTES_MAX), mode, str(path)
     )
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is at ``path``, if only a broken link; what can't be told is an error."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise OperatorError(f"{path}: {_reason(error)}") from None
+    return True
 
 
 def _inside(path: Path, root: Path) -> None:
@@ -212,7 +225,7 @@ def _read(path: Path, root: Path, bytes_max: int) -> tuple[bytes, int]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise OperatorError(f"{path}: {_reason(error)}") from None
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise OperatorError(
@@ -220,10 +233,12 @@ def _read(path: Path, root: Path, bytes_max: int) -> tuple[bytes, int]:
             )
         if not stat.S_ISREG(status.st_mode):
             raise OperatorError(f"{path} is not a regular file; remove it from the package")
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             data = file.read(bytes_max + 1)
-        except OSError as error:
-            raise OperatorError(f"{path}: {_reason(error)}") from None
+    except OSError as error:
+        raise OperatorError(f"{path}: {_reason(error)}") from None
+    finally:
+        os.close(descriptor)
     if len(data) > bytes_max:
         raise OperatorError(
             f"{path} is {max(status.st_size, len(data))} bytes, limit is {bytes_max};"

@@ -14,7 +14,10 @@ writes.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -205,12 +208,14 @@ def write_rendered(
         OSError: the disk refuses.
     """
     files = {file.target: file for file in rendered}
-    _make_directory(paths.root, None)
+    _make_directory(paths.root, owner)
     for directory in (paths.config, paths.hooks):
         _make_directory(directory, owner)
     before = _read_list(paths.rendered)
     if not before >= files.keys():  # written first: a crash must not leave a file that nobody knows
         _write_list(paths.rendered, before | files.keys())
+    # Before the writes: what was a file may have to become a directory.
+    removed = _remove_stale(before - files.keys(), paths.root)
     changed, unchanged = set(), set()
     touched: set[Path] = set()
     for target, file in files.items():
@@ -224,7 +229,6 @@ def write_rendered(
         _replace(path, file.data, file.mode, owner)
         touched.add(path.parent)
         changed.add(target)
-    removed = _remove_stale(before - files.keys(), paths.root)
     for directory in sorted(touched):
         _sync_directory(directory)
     if before != files.keys():
@@ -309,15 +313,17 @@ def _parents(target: str) -> list[str]:
 
 
 def _make_directory(path: Path, owner: Owner | None) -> None:
-    try:
+    """Make ``path`` a directory that the service may enter; other rights stay as they are."""
+    with contextlib.suppress(FileExistsError):
         os.makedirs(path, DIRECTORY_MODE)
-    except FileExistsError:
-        if not os.path.islink(path) and path.is_dir():
-            return
-        raise
-    os.chmod(path, DIRECTORY_MODE)  # whatever the umask is
-    if owner is not None:
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):  # a link too: what is behind it is not ours
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if owner is not None and status.st_gid != owner[1]:
         os.chown(path, -1, owner[1])
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & DIRECTORY_MODE != DIRECTORY_MODE:  # the umask, or a directory made by others
+        os.chmod(path, mode | DIRECTORY_MODE)
 
 
 def _same(path: Path, data: bytes) -> bool:
@@ -364,6 +370,8 @@ def _remove_stale(targets: Iterable[str], root: Path) -> set[str]:
     removed = set()
     for target in sorted(targets):
         path = root / target
+        if any((root / parent).is_symlink() for parent in _parents(target)):
+            continue  # the service has put a link there; what is behind it is not ours
         try:
             path.unlink()
         except (FileNotFoundError, NotADirectoryError):

@@ -1,8 +1,8 @@
 """From tree to closures: what each statement does when it is rendered.
 
-Compiling once and calling closures is about three times as fast as walking the tree, and unknown helpers
-are found before anything is rendered. A closure that raises leaves a ``State`` that nobody uses again.
-Semantics are handlebars-rust 6.4's; ``docs/templates.md`` lists where we differ.
+Compiling once and calling closures is about three times as fast as walking the tree, and unknown
+helpers are found before anything is rendered. A closure that raises leaves a ``State`` that nobody
+uses again. Semantics are handlebars-rust 6.4's; ``docs/templates.md`` lists where we differ.
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ def _below(state: State, value: Any, keys: Keys | None, segments: Keys, raw: str
 
 
 def _descend(state: State, value: Any, segments: Keys, raw: str) -> Any:
-    """Follow ``segments``; what isn't there is ``MISSING``, a name in a list is an error as in Rust."""
+    """Follow ``segments``; what isn't there is ``MISSING``, a name in a list is an error."""
     for segment in segments:
         if is_table(value):
             value = value.get(segment, MISSING)
@@ -341,7 +341,7 @@ def _render_partial(
 
 
 def _merged(state: State, base: Any, hashed: Mapping[str, Arg]) -> dict[str, Any]:
-    """Put hash arguments over the context of a partial; lists and strings become tables by index."""
+    """Put hash arguments over a context; lists and strings become tables by index."""
     merged: dict[str, Any] = {}
     if is_table(base):
         merged.update(base)

@@ -1,8 +1,9 @@
 """The helpers that Habitat adds, with the details that existing templates depend on.
 
-``eachAlive`` counts from 1, and its ``@first`` and ``@last`` are of the alive ones; ``strConcat`` and
-``strJoin`` drop tables and remove every ``"`` of the JSON text; what takes a string takes nothing else.
-Strict mode adds: a package that is not a dependency, and undefined arguments, are errors.
+``eachAlive`` counts from 1, and its ``@first`` and ``@last`` are of the alive ones; ``strConcat``
+and ``strJoin`` drop tables and remove every ``"`` of the JSON text; what takes a string takes
+nothing else. Strict mode adds: a package that is not a dependency, and undefined arguments, are
+errors.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def _serialised(call: Invocation, write: Callable[[Any], str]) -> str:
 
 
 def _ident(value: Any) -> tuple[str, ...]:
-    """Split ``origin/name[/version[/release]]``, or a table with those keys; empty if it is neither."""
+    """Split ``origin/name[/version[/release]]``, or such a table; empty if it is neither."""
     if is_table(value):
         keys = ("origin", "name", "version", "release")
         value = "/".join(str(value[key]) for key in keys if value.get(key))
@@ -167,7 +168,7 @@ def _pkg_path_for(call: Invocation) -> str:
     if not wanted or is_table(call.arg(0).value):
         raise call.error("needs a package such as core/redis or core/redis/7.2.4")
     call.state.reads.add(("pkg", "deps"))
-    package = call.state.root.get("pkg")
+    package: Any = call.state.root.get("pkg")
     for dependency in listing(package.get("deps") if is_table(package) else None):
         ident = _ident(dependency)
         if ident[: len(wanted)] == wanted:

@@ -1,8 +1,8 @@
 """The helpers, by name: those of handlebars-rust here, Habitat's from ``habitat_helpers``.
 
-In strict mode an argument must be defined, except where asking whether something is there is the point:
-``if``, ``unless``, ``and``, ``or``, ``not``, the value of ``lookup`` inside those, and ``with`` and
-``each`` that have an ``else``.
+In strict mode an argument must be defined, except where asking whether something is there is the
+point: ``if``, ``unless``, ``and``, ``or``, ``not``, the value of ``lookup`` inside those, and
+``with`` and ``each`` that have an ``else``.
 """
 
 from __future__ import annotations

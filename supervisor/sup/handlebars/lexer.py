@@ -1,8 +1,8 @@
 """Reading characters: where text ends, and the words that stand inside tags.
 
-The cursor knows the alphabet of handlebars-rust 6 (which characters make a name, how numbers, strings
-and paths are written) and nothing of blocks. Space is allowed between the words of a tag. Neighbour:
-``parser`` decides what the words mean.
+The cursor knows the alphabet of handlebars-rust 6 (which characters make a name, how numbers,
+strings and paths are written) and nothing of blocks. Space is allowed between the words of a tag.
+Neighbour: ``parser`` decides what the words mean.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Cursor:
         return _KEYWORD.match(self.text, self.pos) is not None
 
     def take_partial_word(self) -> str | None:
-        """Read the name of a partial: a word that may contain ``/``, ``.`` and ``@``, or a string."""
+        """Read the name of a partial: a word, ``/``, ``.`` and ``@`` allowed, or a string."""
         start = self.pos
         if self.text[start : start + 1] in ("'", '"'):
             literal = self.take_literal()
@@ -106,8 +106,8 @@ class Cursor:
     def take_text(self, stop: str) -> str:
         """Read up to the next unescaped ``stop`` (braces) or the end; escapes lose one backslash.
 
-        ``\\{{`` is text, braces included. Two or more backslashes before ``{{`` are text, one fewer of
-        them, and the braces that follow are live.
+        ``\\{{`` is text, braces included. Two or more backslashes before ``{{`` are text, one
+        fewer of them, and the braces that follow are live.
         """
         text, pos = self.text, self.pos
         pieces: list[str] = []
@@ -220,7 +220,7 @@ class Cursor:
         return Literal(values, at)
 
     def take_path(self) -> Path | None:
-        """Read a path. Raises for the spellings that handlebars-rust 6 refuses, with what to write."""
+        """Read a path. Raises for spellings that handlebars-rust 6 refuses."""
         at = self.pos
         for word in ("this.", "this/", "./"):
             if self.take(word):

@@ -1,9 +1,10 @@
 """From text to tree: what tags mean, how blocks nest, which whitespace disappears.
 
-Grammar and whitespace rules are those of handlebars-rust 6, quirks included, because existing packages
-were written against its output: a ``~`` strips text on its side; a block, comment or partial tag alone
-on its line takes the line with it. Wider than Rust on purpose, where Rust has a syntax error: ``~`` on
-comments, ``{{^name}}`` as a block, ``list[0]``, a quoted partial name, ``@root`` alone.
+Grammar and whitespace rules are those of handlebars-rust 6, quirks included, because existing
+packages were written against its output: a ``~`` strips text on its side; a block, comment or
+partial tag alone on its line takes the line with it. Wider than Rust on purpose, where Rust has a
+syntax error: ``~`` on comments, ``{{^name}}`` as a block, ``list[0]``, a quoted partial name,
+``@root`` alone.
 
 One pass over the tags with an explicit stack of open blocks; only expressions recurse, to a bound.
 """
@@ -12,66 +13,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from dataclasses import dataclass, field
 
+from sup.handlebars.blocks import Branch, OpenBlock, Run, to_program, to_statement
 from sup.handlebars.lexer import SPACE, Cursor, nested
 from sup.handlebars.limits import NESTING_MAX, SOURCE_CHARS_MAX
 from sup.handlebars.syntax import (
-    Block,
     Call,
     Expression,
-    Inline,
     Literal,
     Partial,
     Path,
     Print,
     Program,
     Source,
-    Statement,
     Text,
 )
 
 _CLOSE_NAME = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s~}'"]*)""")
-# What Rust's `str::trim` takes: the Unicode property White_Space (Python's default also takes \x1c-\x1f).
-_BLANKS = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-_BLANKS += "\u2028\u2029\u202f\u205f\u3000"
-
-
-@dataclass(slots=True)
-class _Text:
-    """Text that a later tag may still strip."""
-
-    text: str
-
-
-_Items = list["_Text | Statement"]
-
-
-@dataclass(slots=True)
-class _Branch:
-    """One arm of a block: the opening tag or an ``else if``, and what follows it."""
-
-    call: Call
-    names: tuple[str, ...]
-    at: int
-    indent_first: bool
-    items: _Items = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Open:
-    """A block that waits for its closing tag."""
-
-    kind: str
-    shown: str
-    close_names: tuple[str, ...]
-    at: int
-    items: _Items = field(default_factory=list)
-    branches: list[_Branch] = field(default_factory=list)
-    last: _Items | None = None
-    inverted: bool = False
-    partial: Partial | None = None
-    inline: Expression | None = None
+# What Rust's `str::trim` takes: the Unicode property White_Space (Python's default also takes
+# \x1c-\x1f).
+_BLANKS = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
+_BLANKS += "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 
 
 def parse(source: Source, helpers: Container[str]) -> Program:
@@ -90,7 +52,7 @@ class _Parser:
         self.cursor = Cursor(source)
         self.text = source.text
         self.helpers = helpers
-        self.open = [_Open("template", "", (), 0)]
+        self.open = [OpenBlock("template", "", (), 0)]
         self.depth = 0
         self.trim_next = False  # the last tag ended in `~`
         self.trim_line = False  # the last tag stood alone on its line: drop the rest of that line
@@ -106,7 +68,7 @@ class _Parser:
         if len(self.open) > 1:
             block = self.open[-1]
             raise cursor.error(f"`{block.shown}` is never closed", block.at)
-        return _program(self.open[0].items)
+        return to_program(self.open[0].items)
 
     # -- text and whitespace -------------------------------------------------------------------
 
@@ -127,15 +89,15 @@ class _Parser:
         elif self.trim_line:
             text = _without_line_end(text)
         self.trim_line = False
-        self.open[-1].items.append(_Text(text))
+        self.open[-1].items.append(Run(text))
 
     def trim_before(self) -> None:
         items = self.open[-1].items
-        if items and isinstance(items[-1], _Text):
+        if items and isinstance(items[-1], Run):
             items[-1].text = items[-1].text.rstrip(_BLANKS)
 
     def standalone(self, start: int) -> bool:
-        """Note whether the tag from ``start`` to the cursor is alone on its line; strip its indent."""
+        """Tell whether the tag from ``start`` to here is alone on its line; strip its indent."""
         text, end = self.text, self.cursor.pos
         after = end
         while after < len(text) and text[after] in " \t":
@@ -148,7 +110,7 @@ class _Parser:
         self.trim_line = ends and begins
         if self.trim_line:
             items = self.open[-1].items
-            if items and isinstance(items[-1], _Text):
+            if items and isinstance(items[-1], Run):
                 items[-1].text = items[-1].text.rstrip(" \t")
         return self.trim_line
 
@@ -231,13 +193,14 @@ class _Parser:
         cursor.pos = end
         if left:
             self.trim_before()
-        # Without a tilde of its own a comment leaves that of the tag before it in force, as in Rust.
+        # Without a tilde of its own a comment leaves that of the tag before it in force, as in
+        # Rust.
         self.trim_next = self.trim_next or right
         self.standalone(start)
         self.open[-1].items.append(Text(""))
 
     def find(self, needle: str, pos: int) -> int:
-        """Find ``needle``; once it is missing it is not searched again, so that this stays linear."""
+        """Find ``needle``; once it is missing it is not searched again: this stays linear."""
         if needle in self.unfound:
             return -1
         found = self.text.find(needle, pos)
@@ -295,7 +258,7 @@ class _Parser:
         call, names = self.read_head()
         self.finish(start, left)
         indent_first = self.standalone(start) and not left
-        branch = _Branch(call, names, start, indent_first)
+        branch = Branch(call, names, start, indent_first)
         block.branches.append(branch)
         block.items = branch.items
         self.enter(start)
@@ -306,7 +269,7 @@ class _Parser:
         if self.depth > NESTING_MAX:
             raise self.cursor.error(f"blocks are nested deeper than {NESTING_MAX}", at)
 
-    def push(self, block: _Open) -> None:
+    def push(self, block: OpenBlock) -> None:
         self.enter(block.at)
         self.open.append(block)
 
@@ -316,9 +279,9 @@ class _Parser:
         call, names = self.read_head()
         self.finish(start, left)
         indent_first = self.standalone(start) and not left
-        branch = _Branch(call, names, start, indent_first)
+        branch = Branch(call, names, start, indent_first)
         shown = "{{#" + call.name + "}}"
-        self.push(_Open("block", shown, (call.name,), start, branch.items, [branch]))
+        self.push(OpenBlock("block", shown, (call.name,), start, branch.items, [branch]))
 
     def open_inverse(self, start: int, left: bool) -> None:
         """``{{^name}}``: a block whose arms are swapped; a plain value counts as ``unless``."""
@@ -336,10 +299,10 @@ class _Parser:
             call, inverted = Call("unless", (path,), (), at), False
         self.finish(start, left)
         indent_first = self.standalone(start) and not left
-        branch = _Branch(call, names, start, indent_first)
+        branch = Branch(call, names, start, indent_first)
         shown = "{{^" + path.raw + "}}"
         self.push(
-            _Open("block", shown, (path.raw,), start, branch.items, [branch], inverted=inverted)
+            OpenBlock("block", shown, (path.raw,), start, branch.items, [branch], inverted=inverted)
         )
 
     def open_inline(self, start: int, left: bool) -> None:
@@ -354,7 +317,7 @@ class _Parser:
             raise cursor.error('`inline` needs a name: `{{#*inline "name"}}`', start)
         self.finish(start, left)
         self.standalone(start)
-        self.push(_Open("inline", "{{#*inline}}", ("inline",), start, inline=args[0]))
+        self.push(OpenBlock("inline", "{{#*inline}}", ("inline",), start, inline=args[0]))
 
     def read_partial(self, start: int, left: bool, *, block: bool) -> None:
         cursor = self.cursor
@@ -381,7 +344,7 @@ class _Parser:
         if block:
             shown = "{{#> " + (written or "(…)") + "}}"
             names = (written, name if isinstance(name, str) else "")
-            self.push(_Open("partial", shown, names, start, partial=partial))
+            self.push(OpenBlock("partial", shown, names, start, partial=partial))
         else:
             self.open[-1].items.append(partial)
 
@@ -403,7 +366,7 @@ class _Parser:
         self.standalone(start)
         self.open.pop()
         self.depth -= max(1, len(block.branches))
-        self.open[-1].items.append(_statement(block))
+        self.open[-1].items.append(to_statement(block))
 
     def read_raw_block(self, start: int) -> None:
         cursor = self.cursor
@@ -414,10 +377,10 @@ class _Parser:
         self.finish(start, left, "}}}}")
         indent_first = self.standalone(start) and not left
         cursor.skip_space()
-        branch = _Branch(call, names, start, indent_first)
+        branch = Branch(call, names, start, indent_first)
         shown = "{{{{" + call.name + "}}}}"
-        self.push(_Open("block", shown, (call.name,), start, branch.items, [branch]))
-        branch.items.append(_Text(cursor.take_text("{{{{")))
+        self.push(OpenBlock("block", shown, (call.name,), start, branch.items, [branch]))
+        branch.items.append(Run(cursor.take_text("{{{{")))
         end = cursor.pos
         if not cursor.take("{{{{"):
             raise cursor.error(f"`{shown}` is never closed", start)
@@ -432,7 +395,7 @@ class _Parser:
         self.standalone(end)
         block = self.open.pop()
         self.depth -= 1
-        self.open[-1].items.append(_statement(block))
+        self.open[-1].items.append(to_statement(block))
 
     # -- expressions ---------------------------------------------------------------------------
 
@@ -522,47 +485,3 @@ def _without_line_end(text: str) -> str:
     if text.startswith("\r\n"):
         return text[2:]
     return text.removeprefix("\n")
-
-
-def _program(items: _Items) -> Program:
-    statements: list[Statement] = []
-    for item in items:
-        if isinstance(item, _Text):
-            if item.text:
-                statements.append(Text(item.text))
-        elif not isinstance(item, Text):  # an empty Text marks where a comment was
-            statements.append(item)
-    return Program(tuple(statements))
-
-
-def _statement(block: _Open) -> Statement:
-    """Close a block."""
-    if block.inline is not None:
-        return Inline(block.inline, _program(block.items), block.at)
-    if block.partial is not None:
-        partial = block.partial
-        return Partial(
-            partial.name,
-            partial.args,
-            partial.options,
-            _program(block.items),
-            None,
-            partial.indent_first,
-            block.at,
-        )
-    inverse = None if block.last is None else _program(block.last)
-    for branch in reversed(block.branches[1:]):
-        arm = Block(
-            branch.call,
-            branch.names,
-            _program(branch.items),
-            inverse,
-            branch.indent_first,
-            branch.at,
-        )
-        inverse = Program((arm,))
-    first = block.branches[0]
-    program: Program = _program(first.items)
-    if block.inverted:
-        program, inverse = inverse or Program(), program
-    return Block(first.call, first.names, program, inverse, first.indent_first, block.at)

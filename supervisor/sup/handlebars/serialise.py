@@ -1,9 +1,10 @@
 """Writing a value as TOML or YAML; imported only when a template asks for it.
 
-TOML tables go through ``tomli_w``. YAML is written here: PyYAML would be a dependency for one helper, and
-its output (quoting, indented lists) is not that of serde_yaml 0.9, which existing packages were written
-against. Only what plain data needs exists: block mappings and sequences, and the scalar styles that
-libyaml chooses. Source of the style rules: the analysis of scalars in libyaml's emitter, YAML 1.1 §5.
+TOML tables go through ``tomli_w``. YAML is written here: PyYAML would be a dependency for one
+helper, and its output (quoting, indented lists) is not that of serde_yaml 0.9, which existing
+packages were written against. Only what plain data needs exists: block mappings and sequences, and
+the scalar styles that libyaml chooses. Source of the style rules: the analysis of scalars in
+libyaml's emitter, YAML 1.1 §5.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def to_yaml(value: Any) -> str:
 
 
 def _yaml(value: Any, lines: list[str], head: str, indent: str, depth: int) -> None:
-    """Append ``value``; ``head`` is what already stands on its first line, ``indent`` before others."""
+    """Append ``value``; ``head`` begins its first line, ``indent`` the others."""
     if depth > VALUE_DEPTH_MAX:
         raise ValueTooDeep
     if is_table(value) and value:

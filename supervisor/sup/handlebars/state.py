@@ -1,8 +1,9 @@
 """What one render carries: scopes, output, indentation, reads, and the budget.
 
-A scope is pushed by ``with``, ``each``, ``eachAlive`` and every partial, not by ``if``; ``../`` counts
-scopes. Indentation follows handlebars-rust: inside an indented partial every line is prefixed, which
-needs to know whether the last text ended a line and whether anything was printed since.
+A scope is pushed by ``with``, ``each``, ``eachAlive`` and every partial, not by ``if``; ``../``
+counts scopes. Indentation follows handlebars-rust: inside an indented partial every line is
+prefixed, which needs to know whether the last text ended a line and whether anything was printed
+since.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Keys = tuple[str, ...]
 
 
 class Arg:
-    """An evaluated expression: its value, where in the context it is (None: computed), its spelling."""
+    """An evaluated expression: value, place in the context (None: computed), spelling."""
 
     __slots__ = ("keys", "name", "value")
 
@@ -95,7 +96,7 @@ class State:
         return source.error(message, at, name)
 
     def undefined(self, arg: Arg) -> TemplateError:
-        """Make the error for a missing value, naming it and, when there is one, a likely spelling."""
+        """Make the error for a missing value, naming it and a likely spelling."""
         name = arg.name or "the value"
         if arg.keys is None:
             return self.error(f"{name} is not defined", name)
@@ -240,7 +241,7 @@ class Invocation:
         return self.args[index]
 
     def defined(self, index: int) -> Any:
-        """Return the value of an argument; in strict mode it must be defined, else it may be None."""
+        """Return the value of an argument; in strict mode it must be defined."""
         arg = self.arg(index)
         if arg.value is MISSING:
             if self.state.strict:

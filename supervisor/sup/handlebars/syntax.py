@@ -20,7 +20,7 @@ class Source:
     text: str
 
     def error(self, message: str, at: int, name: str = "") -> TemplateError:
-        """Make the error for offset ``at``; lines and columns count from 1, columns in characters."""
+        """Make the error for offset ``at``; both count from 1, in characters."""
         before = self.text[:at]
         line = before.count("\n") + 1
         column = at - (before.rfind("\n") + 1) + 1
@@ -37,7 +37,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A reference such as ``cfg.port``, ``../name``, ``@index``, ``@../key`` or ``@root.sys.ip``."""
+    """A reference such as ``cfg.port``, ``../name``, ``@index``, or ``@root.sys.ip``."""
 
     raw: str
     """As written: what errors call it."""
@@ -94,7 +94,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """``{{> name context key=value}}``; ``program`` is the body of the block form ``{{#> name}}``."""
+    """``{{> name context key=value}}``; ``program`` is the body of ``{{#> name}}``."""
 
     name: str | Expression
     args: tuple[Expression, ...]

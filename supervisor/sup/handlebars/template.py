@@ -1,7 +1,8 @@
 """The template as its users hold it: compile once, render with any context.
 
-Holds no state between renders, so one compiled template may be rendered again and again. Neighbours:
-``parser`` and ``evaluate`` do the work; ``sup.builtin.handlebars_renderer`` offers it to the supervisor.
+Holds no state between renders, so one compiled template may be rendered again and again.
+Neighbours: ``parser`` and ``evaluate`` do the work; ``sup.builtin.handlebars_renderer`` offers it
+to the supervisor.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ class CompiledTemplate:
         self._partials = partials
 
     def render(self, context: Mapping[str, Any]) -> Rendered:
-        """Render with ``context``, which is only read. Raises ``TemplateError`` and nothing else."""
+        """Render with ``context``. Raises ``TemplateError`` and nothing else."""
         state = State(context, self._strict, self._partials, (self._source, 0))
         try:
             self._render(state)
             text = "".join(state.out)
         except RecursionError:
-            # The bounds keep us well below the limit; a caller that is deep itself may still meet it.
+            # The bounds keep us well below the limit; a caller that is deep itself may still meet
+            # it.
             raise state.error("template is nested too deep for the stack that is left") from None
         return Rendered(text, state.read_paths())
 

@@ -1,8 +1,8 @@
 """Values as Rust's serde_json sees them: how they print, when they are true, how they compare.
 
-The context of a template is plain data (dict, list, str, int, float, bool, None). Floats that JSON can't
-hold (NaN, infinities) count as null. Dates, which TOML has and JSON has not, print as their ISO text.
-``MISSING`` is what an undefined path gives; it never gets into output.
+The context of a template is plain data (dict, list, str, int, float, bool, None). Floats that JSON
+can't hold (NaN, infinities) count as null. Dates, which TOML has and JSON has not, print as their
+ISO text. ``MISSING`` is what an undefined path gives; it never gets into output.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def is_list(value: Any) -> bool:
 
 def is_table(value: Any) -> bool:
     """Tell whether ``value`` is an object in JSON's sense."""
-    return isinstance(value, dict) or isinstance(value, Mapping)
+    return isinstance(value, (dict, Mapping))
 
 
 def number_text(value: int | float) -> str:
@@ -71,7 +71,7 @@ def number_text(value: int | float) -> str:
 
 
 def text_of(value: Any, depth: int = 0) -> str:
-    """Write ``value`` as ``{{value}}`` prints it: ``[1, a]`` for a list, ``[object]`` for a table."""
+    """Write ``value`` as ``{{value}}`` does: ``[1, a]`` for a list, ``[object]`` for a table."""
     if isinstance(value, str):
         return value
     if value is None or value is MISSING:
@@ -154,8 +154,8 @@ def equal(left: Any, right: Any, depth: int = 0) -> bool:
 def order(left: Any, right: Any) -> int | None:
     """Compare for ``gt`` and its kin: negative, 0 or positive; None if the two have no order.
 
-    Numbers with numbers, strings with strings by code point, booleans with booleans, and a number with
-    a string that is a JSON number.
+    Numbers with numbers, strings with strings by code point, booleans with booleans, and a number
+    with a string that is a JSON number.
     """
     if isinstance(left, bool) or isinstance(right, bool):
         if isinstance(left, bool) and isinstance(right, bool):

@@ -6,7 +6,6 @@ path, what was expected, what is there, and, for an unknown key, the key that wa
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -47,6 +46,8 @@ def convert_table(table: Mapping[str, Any], type_: type[T], file: str) -> T:
 
 def near(word: str, known: list[str]) -> str:
     """``; did you mean 'x'?`` for the nearest of ``known``, else the list of them."""
+    import difflib  # only for a mistake: it costs a start that has none
+
     matches = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
     if matches:
         return "; did you mean " + " or ".join(repr(match) for match in matches) + "?"
