@@ -63,7 +63,7 @@ assert "sup_mine.plugin" in sys.modules
     importlib.util.find_spec("setuptools") is None, reason="no setuptools to build a plugin with"
 )
 def test_template_copied_elsewhere_installs_loads_and_passes_its_tests(tmp_path: Path) -> None:
-    """What the template's README promises: copy, rename, install, use, test; outside of our tree."""
+    """What the README of the template promises: copy, rename, install, use, test."""
     copy = tmp_path / "sup-mine"
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".*_cache")
     shutil.copytree(ROOT / "plugins" / "_template", copy, ignore=unwanted)

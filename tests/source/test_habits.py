@@ -19,8 +19,8 @@ CAPS = {
     ".pyx": 700,
     ".pxd": 400,
     ".pyi": 400,
-    # Wires every mechanism. It is one class, and C-level calls between files of one class are not to
-    # be had; still it is too long, and what can leave it (as packets and views did) should.
+    # Wires every mechanism. It is one class, which can not be cut over files without losing C calls;
+    # still it is too long, and what can leave it (as packets and views did) should.
     "core/sup_core/node.pyx": 1650,
     "ARCHITECTURE.md": 200,
 }
