@@ -137,8 +137,8 @@ def fuzz(node: Node, corpus: list[bytes], count: int, seed: int, now: int, rando
                     card_drop(record.card)
                     rumor_drop(record.rumor)
                     rumor_drop(record.previous)
-                while n.request_queue:
-                    number = n.request_queue.popleft()[0]
+                while n.exchanges.queue:
+                    number = n.exchanges.queue.popleft()[0]
                     n.handle_response(number, None, moment)
     finally:
         free(samples)
