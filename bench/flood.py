@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from sup_core.events import MemberChange, MemberEvent, MemberState
 
 from sup.ring import Ring, RingOptions
+from sup_core.events import MemberChange, MemberEvent, MemberState
 
 MEMBERS = 3
 POOL = 4096

@@ -6,4 +6,6 @@ class SnapshotError(ValueError):
 
 
 class LimitError(ValueError):
-    """A value of the local caller is over a bound of ``limits``; says what, the value and the bound."""
+    """A value of the local caller is over a bound of ``limits``; says what, the value and the
+    bound.
+    """

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from sup_core.config import Config
-from sup_core.events import MemberChange, MemberEvent, MemberState, RumorEvent
-from sup_core.kinds import CONFIG, SERVICE
 
 from sup.edge.addresses import pack_address
 from sup.errors import ConflictError, ExitCode, OperatorError
 from sup.ring import RING_HASH_OFFSET, Resync, Ring, RingOptions, ring_magic
+from sup_core.config import Config
+from sup_core.events import MemberChange, MemberEvent, MemberState, RumorEvent
+from sup_core.kinds import CONFIG, SERVICE
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
