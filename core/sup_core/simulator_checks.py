@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from sup_core.events import MemberChange, MemberEvent, MemberState, RumorEvent
-from sup_core.limits import EVENT_QUEUE_MAX, MEMBERS_MAX, RUMORS_MAX, TRANSMIT_QUEUE_MAX
+from sup_core.limits import MEMBERS_MAX, PULLS_MAX, RUMOR_BYTES_MAX, RUMORS_MAX, TIMERS_MAX
 
 if TYPE_CHECKING:
     from sup_core.simulator import Life, Simulator
@@ -35,10 +35,18 @@ change at 1,000 members (fan-out 3, four packets a tick, five ticks a second, an
 storm."""
 
 _QUEUE_BOUNDS = {
-    "transmit_queue": TRANSMIT_QUEUE_MAX,
-    "event_queue": EVENT_QUEUE_MAX,
-    "members": MEMBERS_MAX,
-    "rumors": RUMORS_MAX,
+    "timers": TIMERS_MAX,
+    "pulls": PULLS_MAX,
+    "rumors_stored": RUMORS_MAX,
+    "rumor_bytes": RUMOR_BYTES_MAX,
+    "members_rows": MEMBERS_MAX,
+    "news_members": MEMBERS_MAX,
+    "news_rumors": RUMORS_MAX,
+    # What a healthy driver never loses: a drop here is a queue that overflowed.
+    "packets_out_dropped": 0,
+    "events_dropped": 0,
+    "timers_refused": 0,
+    "effects_refused": 0,
 }
 
 

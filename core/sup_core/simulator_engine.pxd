@@ -24,6 +24,7 @@ cdef class Engine(Hosts):
     cdef int _wake(self, uint32_t index) except -1
     cdef int _timer(self, uint32_t index, uint32_t generation) except -1
     cdef int _drain(self, uint32_t index) except -1
+    cdef int _drain_datagrams(self, uint32_t index, object node) except -1
     cdef int _send(self, uint32_t source, const uint8_t* data, Py_ssize_t size,
                    const Address* address) except -1
     cdef int _launch(self, uint32_t source, uint32_t target, const uint8_t* data,

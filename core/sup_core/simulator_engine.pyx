@@ -19,6 +19,7 @@ from libc.string cimport memcpy
 
 from sup_core.identity cimport ADDRESS_BYTES, Address, address_bytes, address_read
 from sup_core.limits cimport STREAM_BYTES_MAX
+from sup_core.node cimport Node
 from sup_core.simulator_heap cimport NO_PACKET, PACKET_BYTES_MAX, Entry, Packet
 from sup_core.simulator_hosts cimport (
     EVENT_CALL, EVENT_DELIVER, EVENT_REQUEST, EVENT_RESPONSE, EVENT_TIMER, EVENT_WAKE, Hosts, Slot,
@@ -151,11 +152,12 @@ cdef class Engine(Hosts):
         self.trace = mix(self.trace, <uint64_t>self.now)
         self.trace = mix(self.trace, (<uint64_t>index << 32) | p.size)
         self.trace = mix_bytes(self.trace, p.data, p.size)
-        node.handle_datagram(
-            PyBytes_FromStringAndSize(<char*>p.data, p.size),
-            address_bytes(&p.source),
-            clock,
-        )
+        if type(node) is Node:
+            (<Node>node).receive(p.data, p.size, &p.source, clock)
+        else:
+            node.handle_datagram(
+                PyBytes_FromStringAndSize(<char*>p.data, p.size), address_bytes(&p.source), clock
+            )
         self.pool.give(packet)
         slot = &self.slots[index]
         if slot.service_us:
@@ -206,43 +208,63 @@ cdef class Engine(Hosts):
             )
         node = self.nodes[index]
         self.trace = mix(self.trace, (<uint64_t>self.now << 20) ^ index)
-        node.handle_timeout(self._clock(slot))
+        if type(node) is Node:
+            (<Node>node).timeout(self._clock(slot))
+        else:
+            node.handle_timeout(self._clock(slot))
         return self._drain(index)
 
     cdef int _drain(self, uint32_t index) except -1:
         cdef object node = self.nodes[index]
         cdef object out
-        cdef bytes address, data
-        cdef Address target
-        cdef int count = 0
-        while True:
-            out = node.poll_transmit()
-            if out is None:
-                break
-            address, data = out
-            if len(address) != ADDRESS_BYTES:
-                raise RuntimeError(f"host {index} sends to an address of {len(address)} bytes")
-            address_read(&target, <const uint8_t*><const char*>address)
-            self._send(index, <const uint8_t*><const char*>data, len(data), &target)
-            count += 1
-            if count > TRANSMITS_MAX:
-                raise RuntimeError(f"host {index} sends over {TRANSMITS_MAX} datagrams at once")
+        self._drain_datagrams(index, node)
         while True:
             out = node.poll_request()
             if out is None:
                 break
             self._open_stream(index, out)
-        while True:
+        while type(node) is not Node or (<Node>node).events.count:
             out = node.poll_event()
             if out is None:
                 break
             self.observe(index, out)
         return self._arm(index)
 
+    cdef int _drain_datagrams(self, uint32_t index, object node) except -1:
+        cdef uint8_t buffer[PACKET_BYTES_MAX]
+        cdef Address target
+        cdef bytes address, data
+        cdef object out
+        cdef Py_ssize_t size
+        cdef int count = 0
+        while True:
+            if type(node) is Node:
+                size = (<Node>node).transmit(buffer, &target)
+                if size == 0:
+                    break
+                self._send(index, buffer, size, &target)
+            else:
+                out = node.poll_transmit()
+                if out is None:
+                    break
+                address, data = out
+                if len(address) != ADDRESS_BYTES:
+                    raise RuntimeError(f"host {index} sends to an address of {len(address)} bytes")
+                address_read(&target, <const uint8_t*><const char*>address)
+                self._send(index, <const uint8_t*><const char*>data, len(data), &target)
+            count += 1
+            if count > TRANSMITS_MAX:
+                raise RuntimeError(f"host {index} sends over {TRANSMITS_MAX} datagrams at once")
+        return 0
+
     cdef int _arm(self, uint32_t index) except -1:
         cdef Slot* slot = &self.slots[index]
+        cdef object node = self.nodes[index]
         cdef int64_t wanted, t, base
-        wanted = self.nodes[index].next_timeout()
+        if type(node) is Node:
+            wanted = (<Node>node).next_due()
+        else:
+            wanted = node.next_timeout()
         if wanted >= INT64_MAX // 2:
             return 0
         base = wanted - slot.offset_us

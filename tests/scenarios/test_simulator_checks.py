@@ -104,7 +104,7 @@ def older_version(sim: Simulator) -> None:
 def overfull(sim: Simulator) -> None:
     """A queue above its limit."""
     for index in range(sim.size):
-        patch(sim, index, "counters", lambda: {"transmit_queue": 1 << 30})
+        patch(sim, index, "counters", lambda: {"timers": 1 << 30})
     sim.run(2.0)
 
 
