@@ -1,0 +1,20 @@
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from sup_core.settings cimport Settings
+
+cdef class AntiEntropy:
+    cdef Settings* settings
+    cdef uint64_t hashes[128]
+    cdef uint64_t digest
+    cdef int64_t changed
+    cdef int64_t differs_since
+    cdef int64_t window
+    cdef int used
+    cdef uint64_t exchanges
+    cdef void add(self, uint64_t name, uint64_t entry_hash, int64_t now) noexcept
+    cdef void subtract(self, uint64_t name, uint64_t entry_hash, int64_t now) noexcept
+    cdef bint should_exchange(self, uint64_t digest, int64_t now) noexcept
+    cdef bint take_turn(self, int64_t now) noexcept
+    cdef int differing(self, const uint8_t* theirs, uint8_t* bits) noexcept
+
+cdef inline int bucket_of(uint64_t name) noexcept nogil:
+    return <int> ((name * 0x9E3779B97F4A7C15ULL) >> 57)

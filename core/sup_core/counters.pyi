@@ -1,0 +1,3 @@
+from typing import Final
+
+NAMES: Final[tuple[str, ...]]

@@ -1,0 +1,53 @@
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
+from sup_core.member_table cimport MemberTable
+from sup_core.prng cimport Prng
+from sup_core.settings cimport Settings
+
+cdef enum NewsClass:
+    NEWS_MEMBERS = 0        # index: a row of the member table
+    NEWS_RUMORS = 1         # index: a slot of the rumor store
+    NEWS_CLASSES = 2
+
+cdef enum:
+    LEVELS = 32             # copies sent so far; the transmit limit is below
+
+cdef struct Item:
+    int32_t following
+    int32_t previous
+    int8_t level            # -1: not queued
+
+cdef struct Lane:
+    Item* items
+    int32_t capacity
+    int32_t first[32]
+    int32_t last[32]
+    int32_t count
+    int64_t deficit
+
+cdef struct Picked:
+    uint8_t lane
+    int8_t level
+    int32_t index
+
+cdef class Dissemination:
+    cdef Settings* settings
+    cdef MemberTable table
+    cdef Prng prng
+    cdef Lane lanes[2]
+    cdef Picked picked[256]
+    cdef int picked_count
+    cdef int64_t last_tick
+    cdef bint armed
+    cdef int turn
+    cdef uint64_t dropped
+    cdef void enqueue(self, int lane, int32_t index) noexcept
+    cdef void remove(self, int lane, int32_t index) noexcept
+    cdef bint pending(self) noexcept
+    cdef int transmit_limit(self) noexcept
+    cdef int choose_targets(self, int32_t* out) noexcept
+    cdef void open_batch(self) noexcept
+    cdef bint pick(self, int lane, int32_t* index) noexcept
+    cdef void put_back(self) noexcept
+    cdef void close_batch(self, int copies) noexcept
+    cdef void _append(self, Lane* lane, int32_t index, int level, bint at_front) noexcept
+    cdef void _unlink(self, Lane* lane, int32_t index) noexcept

@@ -1,0 +1,172 @@
+"""What news travels next, how often, and to whom.
+
+Two lanes, membership and user rumors. An item is a row or a slot, not a message: it is encoded from the
+store when it is sent, so a queue never holds anything stale and is as bounded as the stores. Within a lane
+the item with the fewest copies sent goes first, then the oldest. An item leaves after its transmit limit
+of copies, ceil(ln(live + 1)) + 3; what that misses, anti-entropy repairs. The lanes share a packet by
+deficit round robin (the node fills it), so neither can starve the other. One batch goes to all targets of
+a tick. O(1) for every operation.
+Sources: SWIM, Das et al. 2002, section 4.1; deficit round robin, Shreedhar and Varghese 1995.
+"""
+from libc.math cimport ceil, log
+from libc.stdint cimport int8_t, int32_t, uint8_t
+from libc.stdlib cimport free, realloc
+from sup_core.limits cimport BATCH_ITEMS_MAX
+from sup_core.member_table cimport MemberTable
+from sup_core.prng cimport Prng
+
+cdef enum:
+    _COPIES_BEYOND_LOG = 3
+
+
+cdef class Dissemination:
+    """The news that one node still has to tell."""
+
+    def __cinit__(self, MemberTable table not None, Prng prng not None) -> None:
+        cdef int lane
+        cdef int level
+        self.table = table
+        self.prng = prng
+        self.last_tick = -0x3FFFFFFFFFFFFFFF
+        for lane in range(NEWS_CLASSES):
+            for level in range(LEVELS):
+                self.lanes[lane].first[level] = -1
+                self.lanes[lane].last[level] = -1
+
+    def __dealloc__(self) -> None:
+        free(self.lanes[0].items)
+        free(self.lanes[1].items)
+
+    cdef void enqueue(self, int lane, int32_t index) noexcept:
+        """Tell this from the start, whether or not it is queued."""
+        cdef Lane* at = &self.lanes[lane]
+        cdef int32_t wanted
+        cdef int32_t i
+        cdef void* p
+        if index >= at.capacity:
+            wanted = at.capacity * 2 if at.capacity else 16
+            while wanted <= index:
+                wanted *= 2
+            p = realloc(at.items, wanted * sizeof(Item))
+            if p == NULL:
+                self.dropped += 1
+                return
+            at.items = <Item*> p
+            for i in range(at.capacity, wanted):
+                at.items[i].level = -1
+            at.capacity = wanted
+        if at.items[index].level >= 0:
+            self._unlink(at, index)
+        self._append(at, index, 0, False)
+
+    cdef void remove(self, int lane, int32_t index) noexcept:
+        """Stop telling this."""
+        cdef Lane* at = &self.lanes[lane]
+        if index < at.capacity and at.items[index].level >= 0:
+            self._unlink(at, index)
+
+    cdef bint pending(self) noexcept:
+        return self.lanes[0].count != 0 or self.lanes[1].count != 0
+
+    cdef int transmit_limit(self) noexcept:
+        """Copies of one item, from the members that are live now, the dead not counted."""
+        cdef int limit = <int> ceil(log(<double> (self.table.live_count + 2))) + _COPIES_BEYOND_LOG
+        return limit if limit < LEVELS else LEVELS - 1
+
+    cdef int choose_targets(self, int32_t* out) noexcept:
+        """Up to ``gossip_fanout`` different live members at random. ``out`` holds 16."""
+        cdef int count = 0
+        cdef int tries = 0
+        cdef int i
+        cdef int32_t row
+        cdef int wanted = self.settings.gossip_fanout
+        if wanted > self.table.live_count:
+            wanted = self.table.live_count
+        # With three wanted of many a clash is rare; the bound keeps small rings from spinning.
+        while count < wanted and tries < 16 * wanted:
+            tries += 1
+            row = self.table.random_live(self.prng)
+            for i in range(count):
+                if out[i] == row:
+                    row = -1
+                    break
+            if row >= 0:
+                out[count] = row
+                count += 1
+        return count
+
+    cdef void open_batch(self) noexcept:
+        self.picked_count = 0
+
+    cdef bint pick(self, int lane, int32_t* index) noexcept:
+        """Take the lane's next item into the batch; False when it has none or the batch is full."""
+        cdef Lane* at = &self.lanes[lane]
+        cdef int level
+        cdef Picked* picked
+        if at.count == 0 or self.picked_count >= BATCH_ITEMS_MAX:
+            return False
+        for level in range(LEVELS):
+            if at.first[level] >= 0:
+                index[0] = at.first[level]
+                self._unlink(at, index[0])
+                picked = &self.picked[self.picked_count]
+                picked.lane = <uint8_t> lane
+                picked.level = <int8_t> level
+                picked.index = index[0]
+                self.picked_count += 1
+                return True
+        return False
+
+    cdef void put_back(self) noexcept:
+        """Undo the last pick: it did not fit."""
+        cdef Picked* picked
+        self.picked_count -= 1
+        picked = &self.picked[self.picked_count]
+        self._append(&self.lanes[picked.lane], picked.index, picked.level, True)
+
+    cdef void close_batch(self, int copies) noexcept:
+        """The batch went to ``copies`` members: queue again what is below its limit."""
+        cdef int limit = self.transmit_limit()
+        cdef int i
+        cdef int level
+        cdef Picked* picked
+        for i in range(self.picked_count):
+            picked = &self.picked[i]
+            level = picked.level + copies
+            if level < limit:
+                self._append(&self.lanes[picked.lane], picked.index, level, False)
+        self.picked_count = 0
+
+    cdef void _append(self, Lane* lane, int32_t index, int level, bint at_front) noexcept:
+        cdef Item* item = &lane.items[index]
+        item.level = <int8_t> level
+        item.following = -1
+        item.previous = -1
+        if at_front:
+            item.following = lane.first[level]
+            if item.following >= 0:
+                lane.items[item.following].previous = index
+            else:
+                lane.last[level] = index
+            lane.first[level] = index
+        else:
+            item.previous = lane.last[level]
+            if item.previous >= 0:
+                lane.items[item.previous].following = index
+            else:
+                lane.first[level] = index
+            lane.last[level] = index
+        lane.count += 1
+
+    cdef void _unlink(self, Lane* lane, int32_t index) noexcept:
+        cdef Item* item = &lane.items[index]
+        if item.previous >= 0:
+            lane.items[item.previous].following = item.following
+        else:
+            lane.first[item.level] = item.following
+        if item.following >= 0:
+            lane.items[item.following].previous = item.previous
+        else:
+            lane.last[item.level] = item.previous
+        item.level = -1
+        lane.count -= 1

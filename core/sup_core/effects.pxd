@@ -1,0 +1,30 @@
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+# What a mechanism wants done; the node drains the list after every call into one.
+cdef enum EffectKind:
+    EFFECT_PING = 1         # ping ``row`` with ``seq`` (0: any answer is welcome, none is awaited)
+    EFFECT_PING_REQ = 2     # ask helper ``row`` to ping ``other``; ``number`` is the budget in µs
+    EFFECT_NACK = 3         # tell ``row`` that ``other`` did not answer its request ``seq``
+    EFFECT_RELAYED = 4      # tell ``row`` that ``other`` answered its request ``seq``
+    EFFECT_FAILED = 5       # ``row`` failed a probe and the second look; ``at``: the first failure
+    EFFECT_SILENT = 6       # a probe of ``row`` ended without an answer from anybody
+    EFFECT_CHECKED = 7      # the last check of ``row`` failed: declare it dead; ``number``: answers
+    EFFECT_UNCHECKED = 8    # the last check of ``row`` proved nothing
+    EFFECT_EXPIRED = 9      # the suspicion of ``row`` ran out
+
+cdef struct Effect:
+    EffectKind what
+    int32_t row
+    int32_t other
+    uint32_t seq
+    int64_t at
+    uint64_t number
+
+cdef class Effects:
+    cdef Effect* list
+    cdef int32_t first
+    cdef int32_t count
+    cdef int32_t capacity
+    cdef uint64_t refused
+    cdef void add(self, EffectKind what, int32_t row, int32_t other, uint32_t seq, int64_t at, uint64_t number) noexcept
+    cdef bint take(self, Effect* out) noexcept

@@ -1,0 +1,99 @@
+"""An open-addressed map from 64-bit keys to row numbers, in C memory.
+
+Linear probing, at most half full, deletion by shifting back: no tombstones, so a lookup stays short after
+any amount of churn. The salt comes from the node's seed: whoever chooses keys cannot choose collisions.
+"""
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+
+cdef class HashIndex:
+    """Maps a key to a row >= 0; ``find`` gives -1 for an unknown key."""
+
+    def __cinit__(self, salt: int) -> None:
+        self.salt = <uint64_t> (salt & 0xFFFFFFFFFFFFFFFF) | 1
+        self.mask = 0
+        self.count = 0
+        if not self.grow():
+            raise MemoryError
+
+    def __dealloc__(self) -> None:
+        free(self.keys)
+        free(self.values)
+
+    cdef bint grow(self) noexcept:
+        cdef uint32_t size = (self.mask + 1) * 2 if self.mask else 16
+        cdef uint64_t* keys = <uint64_t*> malloc(size * sizeof(uint64_t))
+        cdef int32_t* values = <int32_t*> malloc(size * sizeof(int32_t))
+        cdef uint64_t* old_keys = self.keys
+        cdef int32_t* old_values = self.values
+        cdef uint32_t old_size = self.mask + 1 if self.mask else 0
+        cdef uint32_t i
+        cdef uint32_t at
+        if keys == NULL or values == NULL:
+            free(keys)
+            free(values)
+            return False
+        for i in range(size):
+            values[i] = -1
+        self.keys = keys
+        self.values = values
+        self.mask = size - 1
+        for i in range(old_size):
+            if old_values[i] >= 0:
+                at = self.home(old_keys[i])
+                while values[at] >= 0:
+                    at = (at + 1) & self.mask
+                keys[at] = old_keys[i]
+                values[at] = old_values[i]
+        free(old_keys)
+        free(old_values)
+        return True
+
+    cdef uint32_t home(self, uint64_t key) noexcept:
+        cdef uint64_t mixed = (key ^ self.salt) * 0x9E3779B97F4A7C15ULL
+        mixed = (mixed ^ (mixed >> 32)) * (self.salt | 1)
+        return <uint32_t> (mixed >> 32) & self.mask
+
+    cdef int32_t find(self, uint64_t key) noexcept:
+        cdef uint32_t at = self.home(key)
+        while self.values[at] >= 0:
+            if self.keys[at] == key:
+                return self.values[at]
+            at = (at + 1) & self.mask
+        return -1
+
+    cdef bint put(self, uint64_t key, int32_t value) noexcept:
+        """Add a key that is not there yet; False when out of memory."""
+        cdef uint32_t at
+        if 2 * (self.count + 1) > self.mask + 1 and not self.grow():
+            return False
+        at = self.home(key)
+        while self.values[at] >= 0:
+            at = (at + 1) & self.mask
+        self.keys[at] = key
+        self.values[at] = value
+        self.count += 1
+        return True
+
+    cdef void remove(self, uint64_t key) noexcept:
+        cdef uint32_t at = self.home(key)
+        cdef uint32_t hole
+        cdef uint32_t home
+        while self.values[at] >= 0 and self.keys[at] != key:
+            at = (at + 1) & self.mask
+        if self.values[at] < 0:
+            return
+        self.count -= 1
+        hole = at
+        while True:
+            at = (at + 1) & self.mask
+            if self.values[at] < 0:
+                break
+            home = self.home(self.keys[at])
+            # Move back only what would still be found: its home is not between the hole and it.
+            if ((at - home) & self.mask) >= ((at - hole) & self.mask):
+                self.keys[hole] = self.keys[at]
+                self.values[hole] = self.values[at]
+                hole = at
+        self.values[hole] = -1

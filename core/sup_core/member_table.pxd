@@ -1,0 +1,65 @@
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from sup_core.blobs cimport Card
+from sup_core.hash_index cimport HashIndex
+from sup_core.identity cimport Address, MemberId
+from sup_core.prng cimport Prng
+
+# The first four are events.MemberState; UNSEEN members are known by hearsay and not shown until they answer.
+cdef enum State:
+    STATE_ALIVE = 0
+    STATE_SUSPECT = 1
+    STATE_DEAD = 2
+    STATE_LEFT = 3
+    STATE_UNSEEN = 4
+    STATE_FREE = 5
+
+cdef enum Admission:
+    ADMIT_STALE = 0         # ranks below what is held
+    ADMIT_SAME = 1          # is what is held
+    ADMIT_RAISED = 2        # newer evidence for the same state
+    ADMIT_CHANGED = 3       # the state or the epoch changed
+    ADMIT_REFUSED = 4       # jumps further than a member can have got
+
+cdef enum Flag:
+    FLAG_SUSPICION_ARMED = 1
+    FLAG_CONTACT_ARMED = 2
+    FLAG_DIGESTED = 4       # part of the digest
+    FLAG_NEWS_CARD = 8      # gossip the whole card, not only the status
+    FLAG_ASKED = 16         # asked for its card since it last sent one
+
+# Precedence of evidence: epoch, then left, then incarnation, then state. One definition for everybody.
+cdef bint evidence_above(uint32_t epoch_a, uint32_t incarnation_a, uint8_t state_a,
+                         uint32_t epoch_b, uint32_t incarnation_b, uint8_t state_b) noexcept nogil
+
+cdef class MemberTable:
+    cdef int32_t rows               # rows ever used, free ones included; row 0 is this node
+    cdef int32_t capacity
+    cdef int32_t live_count         # rows in live_rows (alive and suspect, without row 0)
+    cdef int32_t free_count
+    cdef int32_t alive_count        # alive ones among them
+    cdef int32_t successor          # cached answer of next_in_order, -2 unknown
+    cdef HashIndex index
+    cdef MemberId* ids
+    cdef Address* addresses
+    cdef uint8_t* states
+    cdef uint8_t* flags
+    cdef uint8_t* backoff_s
+    cdef uint32_t* epochs
+    cdef uint32_t* incarnations
+    cdef uint64_t* versions         # of the card: epoch << 16 | count
+    cdef uint32_t* generations
+    cdef int64_t* since
+    cdef int64_t* heard
+    cdef Card** cards
+    cdef int32_t* live_rows
+    cdef int32_t* live_at           # position in live_rows, or -1
+    cdef int32_t* free_rows
+    cdef bint grow(self) noexcept
+    cdef int32_t find(self, uint64_t short_id) noexcept
+    cdef uint64_t short_id(self, int32_t row) noexcept
+    cdef int32_t add(self, const uint8_t* member_id, int64_t now) noexcept
+    cdef void forget(self, int32_t row) noexcept
+    cdef void set_state(self, int32_t row, uint8_t state, int64_t now) noexcept
+    cdef Admission admit(self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state) noexcept
+    cdef int32_t random_live(self, Prng prng) noexcept
+    cdef int32_t next_in_order(self) noexcept

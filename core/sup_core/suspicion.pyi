@@ -1,0 +1,6 @@
+from sup_core.effects import Effects
+from sup_core.prng import Prng
+from sup_core.timers import Timers
+
+class Suspicion:
+    def __new__(cls, timers: Timers, prng: Prng, effects: Effects) -> Suspicion: ...
