@@ -119,7 +119,7 @@ def summarise(
     real_s: float,
     options: argparse.Namespace,
 ) -> dict[str, object]:
-    """Put the figures of the campaign together: per scenario and measure, median, p99 and maximum."""
+    """Put the figures together: per scenario and measure the median, p99 and maximum."""
     scenarios: dict[str, dict[str, object]] = {}
     for name in sorted({o.scenario for o in outcomes}):
         mine = [o for o in outcomes if o.scenario == name]

@@ -103,6 +103,7 @@ cdef class Node:
     cdef void _compare(self, uint64_t digest, int32_t row) noexcept
     cdef void _evidence(self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser, Reason reason) noexcept
     cdef void _about_me(self, uint32_t epoch, uint32_t incarnation, uint8_t state) noexcept
+    cdef void _tell_gone(self, int32_t row) noexcept
     cdef void _enter(self, int32_t row, uint8_t state) noexcept
     cdef void _show(self, int32_t row, Reason reason) noexcept
     cdef void _digest_out(self, int32_t row) noexcept

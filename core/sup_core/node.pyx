@@ -680,6 +680,7 @@ cdef class Node:
             if gone:
                 self._enter(row, m.state)
                 self.table.since[row] = self.now - age_us
+                self._tell_gone(row)
             elif how == SOURCE_SYNC or how == SOURCE_DISK:
                 # Hearsay: it answers before it is shown.
                 self._arm_contact(row)
@@ -831,6 +832,7 @@ cdef class Node:
         if held == STATE_UNSEEN:
             if state == STATE_DEAD or state == STATE_LEFT:
                 self._enter(row, state)
+                self._tell_gone(row)
             return
         if admission == ADMIT_RAISED:
             self._digest_in(row)
@@ -862,6 +864,13 @@ cdef class Node:
                 self._member_event(row, CHANGE_LEFT, REASON_TOLD_LEFT, 0)
             self._note(row, state, incarnation, accuser, reason)
         self.dissemination.enqueue(NEWS_MEMBERS, row)
+
+    cdef void _tell_gone(self, int32_t row) noexcept:
+        # A tombstone is shown from now on, so who follows the events must hear of it too.
+        if self.table.states[row] == STATE_DEAD:
+            self._member_event(row, CHANGE_DIED, REASON_TOLD_DEAD, 0)
+        else:
+            self._member_event(row, CHANGE_LEFT, REASON_TOLD_LEFT, 0)
 
     cdef void _enter(self, int32_t row, uint8_t state) noexcept:
         """Enter a state, with the timers and the digest that belong to it. The digest is without the row."""

@@ -99,8 +99,8 @@ class Story(Check):
         MemberChange.UPDATED: tuple(MemberState),
         MemberChange.SUSPECTED: (MemberState.ALIVE,),
         MemberChange.REFUTED: (MemberState.SUSPECT,),
-        MemberChange.DIED: (MemberState.ALIVE, MemberState.SUSPECT),
-        MemberChange.LEFT: (MemberState.ALIVE, MemberState.SUSPECT, MemberState.DEAD),
+        MemberChange.DIED: (None, MemberState.ALIVE, MemberState.SUSPECT),
+        MemberChange.LEFT: (None, MemberState.ALIVE, MemberState.SUSPECT, MemberState.DEAD),
         MemberChange.RETURNED: (MemberState.DEAD, MemberState.LEFT),
         MemberChange.FORGOTTEN: (MemberState.DEAD, MemberState.LEFT),
     }
@@ -121,7 +121,9 @@ class Story(Check):
         wanted = self._TO.get(event.change, event.member.state)
         if event.change is MemberChange.UPDATED and held is not None:
             wanted = held
-        if held not in self._FROM[event.change] or event.member.state != wanted:
+        # The end of a start that this viewer never saw: gone before, gone now, of a newer epoch.
+        again = before is not None and event.member.epoch > before.epoch and held == wanted
+        if (held not in self._FROM[event.change] and not again) or event.member.state != wanted:
             sim.violate(
                 self.name,
                 f"{sim.name(viewer)} tells {event.change.value} of {life.name}, "

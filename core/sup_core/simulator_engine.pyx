@@ -41,14 +41,14 @@ cdef enum:
 cdef class Engine(Hosts):
     """The hosts' shared time: delivers, fires and drains until a given moment."""
 
-    def __init__(self, int seed, Network network) -> None:
+    def __init__(self, object seed, Network network) -> None:
         self.calls = {}
         self.streams = {}
         self.dice = Dice(seed)
         self.network = network
         self.trace = <uint64_t>0xCBF29CE484222325
 
-    def at(self, int t_us, object call) -> None:
+    def at(self, int64_t t_us, object call) -> None:
         """Call `call()` at the virtual time `t_us` (now, if that has passed)."""
         while self.next_call in self.calls:
             self.next_call += 1
@@ -72,7 +72,7 @@ cdef class Engine(Hosts):
         memcpy(p.data, <const char*>data, p.size)
         self.heap.push(self.now, EVENT_DELIVER, <uint32_t>target, packet, self.slots[target].port)
 
-    def advance(self, int end_us) -> None:
+    def advance(self, int64_t end_us) -> None:
         """Let everything happen that happens until `end_us`, included; then it is `end_us`.
 
         Raises: whatever a node, a callback or an observer raises; the run can't be resumed then.
@@ -109,7 +109,7 @@ cdef class Engine(Hosts):
         if self.slots[index].running:
             self._drain(<uint32_t>index)
 
-    def observe(self, int index, object event) -> None:
+    def observe(self, int64_t index, object event) -> None:
         """Take one event of the node on host `index`; the subclass decides what it means."""
 
     # inside

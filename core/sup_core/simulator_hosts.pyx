@@ -39,7 +39,7 @@ cdef class Hosts:
         """Packets that are on their way or wait in a socket."""
         return len(self.pool)
 
-    def place(self, object node, *, int offset_us=0, int drift_ppm=0) -> int:
+    def place(self, object node, *, int64_t offset_us=0, int64_t drift_ppm=0) -> int:
         """Add a host that runs `node` (None: nothing runs yet); return its index.
 
         The host's clock reads ``offset_us + t + t * drift_ppm / 10**6``.
@@ -145,7 +145,7 @@ cdef class Hosts:
 
     # faults
 
-    def pause(self, Py_ssize_t index, int duration_us) -> None:
+    def pause(self, Py_ssize_t index, int64_t duration_us) -> None:
         """Stop the process for `duration_us`; its socket fills up, then everything is handed in."""
         self._check(index)
         self.slots[index].paused_until = max(
@@ -153,7 +153,7 @@ cdef class Hosts:
         )
         self.heap.push(self.slots[index].paused_until, EVENT_WAKE, <uint32_t>index, 0, 0)
 
-    def stall(self, Py_ssize_t index, int duration_us) -> None:
+    def stall(self, Py_ssize_t index, int64_t duration_us) -> None:
         """Stop only the process's reading for `duration_us`: its timers run and it sends."""
         self._check(index)
         self.slots[index].stalled_until = max(
@@ -161,12 +161,12 @@ cdef class Hosts:
         )
         self.heap.push(self.slots[index].stalled_until, EVENT_WAKE, <uint32_t>index, 0, 0)
 
-    def slow(self, Py_ssize_t index, int service_us) -> None:
+    def slow(self, Py_ssize_t index, int64_t service_us) -> None:
         """Let every packet cost the process `service_us` (0: none), one after the other."""
         self._check(index)
         self.slots[index].service_us = max(0, service_us)
 
-    def set_group(self, Py_ssize_t index, int group) -> None:
+    def set_group(self, Py_ssize_t index, int64_t group) -> None:
         """Put the host into a partition: packets pass only between hosts of one group."""
         self._check(index)
         self.slots[index].group = group

@@ -27,11 +27,11 @@ cdef enum:
 cdef class Dice(Prng):
     """The core's generator, with the questions that a network and a scenario ask."""
 
-    def integer(self, int low, int high, /) -> int:
+    def integer(self, int64_t low, int64_t high, /) -> int:
         """Return a random integer, `low` and `high` included. Raises: ValueError if high < low."""
         if high < low:
             raise ValueError(f"range {low}..{high} is empty")
-        return low + self.draw() % (high - low + 1)
+        return low + <int64_t>(self.draw() % <uint64_t>(high - low + 1))
 
     def happens(self, double probability, /) -> bool:
         """Return True with the given probability."""
@@ -43,7 +43,7 @@ cdef class Dice(Prng):
             raise IndexError("nothing to choose from")
         return items[self.draw() % <uint64_t>len(items)]
 
-    def sample(self, list items, int count, /) -> list:
+    def sample(self, list items, int64_t count, /) -> list:
         """Return `count` different ones of `items` (all of them if there are fewer), shuffled."""
         cdef list pool = list(items)
         cdef Py_ssize_t i, j, n = len(pool)
@@ -82,17 +82,17 @@ cdef class Network:
     def __init__(
         self,
         *,
-        int latency_us=300,
+        int64_t latency_us=300,
         double tail=0.01,
-        int tail_us=20_000,
+        int64_t tail_us=20_000,
         double loss=0.0,
         double burst=0.0,
-        int burst_us=500_000,
+        int64_t burst_us=500_000,
         double burst_loss=0.9,
         double duplicate=0.0,
         double corrupt=0.0,
         bint checksum=True,
-        int stream_bytes_per_s=50_000_000,
+        int64_t stream_bytes_per_s=50_000_000,
     ) -> None:
         if latency_us < 1 or latency_us > 10_000_000:
             raise ValueError(f"latency_us is {latency_us}, bounds are 1..10000000")
