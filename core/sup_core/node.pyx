@@ -691,6 +691,9 @@ cdef class Node:
             return row
         if how == SOURCE_SELF and self.table.states[row] == STATE_UNSEEN:
             self._show(row, REASON_ANSWERED)
+        elif how == SOURCE_SYNC and self.table.states[row] == STATE_UNSEEN and not gone and self._question():
+            # Asked before, without an answer or beyond the allowance; the digests differ until it has answered.
+            self._ping(row, 0)
         if how == SOURCE_DISK:
             return row
         if m.state == STATE_DEAD and how != SOURCE_GOSSIP and how != SOURCE_SELF and self.table.states[row] <= STATE_SUSPECT:
