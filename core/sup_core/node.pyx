@@ -843,6 +843,11 @@ cdef class Node:
                 self.suspicion.end(row)
                 self.suspicion.begin_hearsay(row, accuser, self.detector.rto(), self.now)
         else:
+            if state == STATE_SUSPECT and (held == STATE_DEAD or held == STATE_LEFT):
+                # A suspicion is the first that is heard of a new start: two transitions, told as two.
+                self._enter(row, STATE_ALIVE)
+                self._member_event(row, CHANGE_RETURNED, reason, 0)
+                self._digest_out(row)
             self._enter(row, state)
             if state == STATE_ALIVE:
                 if held == STATE_SUSPECT:
@@ -854,8 +859,6 @@ cdef class Node:
                 if epoch > held_epoch and (self.table.versions[row] >> 16) == epoch:
                     self.table.flags[row] |= FLAG_NEWS_CARD
             elif state == STATE_SUSPECT:
-                if held == STATE_DEAD or held == STATE_LEFT:
-                    self._member_event(row, CHANGE_RETURNED, reason, 0)
                 if reason != REASON_PROBE_FAILED:
                     reason = REASON_ACCUSED
                     self.suspicion.begin_hearsay(row, accuser, self.detector.rto(), self.now)

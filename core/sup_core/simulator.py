@@ -81,6 +81,7 @@ class Simulator(Engine):
         self.faults = Dice(seed ^ 0x5EED)  # for scripts, apart from the network's own draws
         self.replay = replay or f"Simulator(seed={seed})"
         self.harsh_until = 0
+        self.isolated: set[int] = set()  # hosts that `isolate` holds
         self.deaths: list[tuple[int, int, int]] = []  # (t_us, viewer, host) of every DIED event
         self.changes: dict[MemberChange, int] = dict.fromkeys(MemberChange, 0)
         self._checks = list(default_checks() if checks is None else checks)
@@ -90,6 +91,7 @@ class Simulator(Engine):
         self._told: list[dict[bytes, Seen]] = []
         self._alive: list[set[bytes]] = []
         self._groups: list[int] = []
+        self._cut_off: set[int] = set()
         self._splits: list[tuple[list[int], int]] = []
         self._disks: dict[int, bytes] = {}
         self._seeds: list[list[int]] = []
@@ -199,6 +201,10 @@ class Simulator(Engine):
         """Lose a share of what a host receives and sends; 0 and 0 end it, the excuse with a
         grace."""
         faulty = incoming > LOSS_STRICT or outgoing > LOSS_STRICT
+        if faulty:
+            self.isolated.add(index)
+        else:
+            self.isolated.discard(index)
         self._lives[index].excused_until = FOREVER_US if faulty else self.now_us + GRACE_US
         self.set_loss(index, incoming=incoming, outgoing=outgoing)
 
@@ -373,6 +379,10 @@ class Simulator(Engine):
         elif isinstance(event, RumorEvent):
             for check in self._checks:
                 check.rumor(self, index, event)
+        elif event.what == "cut_off":
+            self._cut_off.add(index)
+        elif event.what == "reachable":
+            self._cut_off.discard(index)
         for watcher in self._watchers:
             watcher(index, event)
 
@@ -422,6 +432,9 @@ class Simulator(Engine):
             truth = {self._lives[index].id for index in members}
             for index in members:
                 own = self._lives[index].id
+                # The last survivor can't tell the others' crash from its own deafness, and says so.
+                if len(members) == 1 and index in self._cut_off:
+                    continue
                 if self._alive[index] != truth - {own}:
                     missing = sorted(self.name_of(i) for i in truth - {own} - self._alive[index])
                     extra = sorted(self.name_of(i) for i in self._alive[index] - truth)
@@ -451,6 +464,8 @@ class Simulator(Engine):
         life.started_us = self.now_us
         # A restarted member may be taken for dead until the news of its new epoch is everywhere.
         self.excuse(index)
+        if index in self.isolated:
+            life.excused_until = FOREVER_US
         clock = self.clock(index)
         node = self._node_type(
             self.config,
@@ -466,6 +481,7 @@ class Simulator(Engine):
         )
         self._told[index] = {}
         self._alive[index] = set()
+        self._cut_off.discard(index)
         for check in self._checks:
             check.reset(index)
         self.boot(index, node)

@@ -30,8 +30,8 @@ def chaos(sim: Simulator, members: int) -> dict[str, float]:
     sim.heal()
     for index in range(sim.size):
         sim.slow(index, 0)
-        if sim.life(index).excused_until >= FOREVER_US:
-            sim.isolate(index, incoming=0.0, outgoing=0.0)
+    for index in sorted(sim.isolated):
+        sim.isolate(index, incoming=0.0, outgoing=0.0)
     for source in range(min(sim.size, 64)):
         for target in range(min(sim.size, 64)):
             if source != target:

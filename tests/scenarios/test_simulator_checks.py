@@ -243,10 +243,10 @@ def test_pause_below_tolerance_with_a_hasty_verdict_is_found() -> None:
     """Refutation must win when the pause is shorter than the tolerance; here it can't."""
     sim = ring(node_type=lambda *a, **k: Hasty(Node(*a, **k)))
     sim.run(10.0)
+    for n in range(20):
+        sim.at(sim.now_us + n * 5_000_000, lambda: sim.freeze(1, 1.9))
     with pytest.raises(Violation) as caught:
-        for _ in range(20):
-            sim.freeze(1, 1.9)
-            sim.run(5.0)
+        sim.run(100.0)
     assert caught.value.check == "false death"
 
 
