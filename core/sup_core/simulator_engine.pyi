@@ -1,9 +1,12 @@
 from collections.abc import Callable
 
+from typing_extensions import disjoint_base
+
 from sup_core.events import Event
 from sup_core.simulator_hosts import Hosts
 from sup_core.simulator_network import Network
 
+@disjoint_base
 class Engine(Hosts):
     def __init__(self, seed: int, network: Network) -> None: ...
     @property

@@ -1,6 +1,9 @@
+from typing_extensions import disjoint_base
+
 HOSTS_MAX: int
 PORT: int
 
+@disjoint_base
 class Hosts:
     @property
     def size(self) -> int: ...
