@@ -120,7 +120,9 @@ class Ring:
                     self.drain(index)
         self.now = end
 
-    def run_until(self, condition: Callable[[], bool], seconds: float = 60, step: float = 0.05) -> float:
+    def run_until(
+        self, condition: Callable[[], bool], seconds: float = 60, step: float = 0.05
+    ) -> float:
         """Let time pass until something holds; the seconds it took. Fails after ``seconds``."""
         start = self.now
         while not condition():
