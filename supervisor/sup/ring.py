@@ -26,6 +26,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
+from sup.edge.addresses import HostPort, pack_address, parse_host_port, primary_ip
+from sup.edge.datagrams import Hub, NodePort, clock_us
+from sup.edge.identity import open_identity
+from sup.edge.resolver import Resolver, parse_peers
+from sup.edge.sockets import bind_pair
+from sup.edge.state_files import StateDir
+from sup.edge.streams import StreamClient, StreamCounters, StreamServer
+from sup.errors import ExitCode, OperatorError
 from sup_core.config import Config
 from sup_core.events import (
     Event,
@@ -38,17 +46,8 @@ from sup_core.events import (
     Version,
 )
 from sup_core.identity import ring_hash
-from sup_core.node import Node
-
-from sup.edge.addresses import HostPort, pack_address, parse_host_port, primary_ip
-from sup.edge.datagrams import Hub, NodePort, clock_us
-from sup.edge.identity import open_identity
-from sup.edge.resolver import Resolver, parse_peers
-from sup.edge.sockets import bind_pair
-from sup.edge.state_files import StateDir
-from sup.edge.streams import StreamClient, StreamCounters, StreamServer
-from sup.errors import ExitCode, OperatorError
 from sup_core.limits import SEEDS_MAX
+from sup_core.node import Node
 
 EVENTS_MAX: Final = 8192
 """Events that wait for the reader: a join burst of 2,000 members with a few events each."""

@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -248,6 +249,33 @@ def test_ring_flushed_rumor_survives_a_kill_of_all(
             await until(received_is_durable, "receiver's snapshot")
 
     run(loop_factory, body)
+
+
+async def test_ring_killed_after_flush_has_the_value_at_its_next_start(tmp_path: Path) -> None:
+    """SIGKILL between "accepted" and anything else loses nothing, and frees the directory."""
+    program = (
+        "import asyncio, sys; from pathlib import Path; from sup.ring import Ring, RingOptions\n"
+        "async def main():\n"
+        "    options = RingOptions(state_dir=Path(sys.argv[1]), name='n', listen='127.0.0.1:0')\n"
+        "    ring = await Ring.open(options)\n"
+        "    ring.publish(64, b'k', b'accepted')\n"
+        "    await ring.flush()\n"
+        "    print(ring.member_id, flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert child.stdout is not None
+    member_id = (await asyncio.wait_for(child.stdout.readline(), 60)).decode().strip()
+    child.kill()
+    await child.wait()
+    options = RingOptions(state_dir=tmp_path, name="n", listen="127.0.0.1:0")
+    ring = await Ring.open(options)
+    assert ring.member_id == member_id
+    assert ring.node.local().epoch == 2
+    assert value_of(ring, CONFIG, b"k") == b"accepted"
+    await ring.close()
 
 
 async def test_ring_disk_full_flush_fails_and_ring_goes_on(
