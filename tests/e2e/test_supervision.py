@@ -86,7 +86,7 @@ def test_ring_sees_the_dead_the_left_and_the_departed(tmp_path, ports):
 
 
 def test_spec_file_edited_by_hand_is_as_good_as_the_command(tmp_path, ports):
-    """A spec file that appears is loaded, edited is acted on, half-edited is ignored, gone is gone."""
+    """A new spec file is loaded, an edited one acted on, a half-edited one left alone."""
     one = member(tmp_path / "a", ports[0])
     spec = tmp_path / "a" / "specs" / "sleeper.toml"
     with supervisors(one):
