@@ -1,12 +1,11 @@
 """The gateway's sockets: where HTTP is answered, and when the HTTP code is loaded.
 
 ``Gateway.open`` binds and listens at once, so that a port in use is an error at start and a client
-that comes early waits instead of being refused. The HTTP server itself (aiohttp, some 16 MB
-resident) is imported in a thread when the first connection arrives: a supervisor that nobody asks
-never pays for it.
+that comes early waits instead of being refused. The unix socket is answered by ``sup.control``. The
+server for TCP (aiohttp, some 14 MB resident) is imported in a thread when the first connection
+arrives there: a supervisor that nobody asks over the network never pays for it.
 
-It decides nothing about services or configuration: every answer comes from a ``SupervisorApi``.
-The routes are in ``sup.gateway_routes``.
+It decides nothing about services or configuration: every answer comes from ``sup.routes``.
 """
 
 from __future__ import annotations
@@ -19,15 +18,17 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
+from sup.control import Control
+from sup.edge import memory
 from sup.errors import ExitCode, OperatorError
+from sup.routes import SupervisorApi
 
 if TYPE_CHECKING:
-    from sup.gateway_routes import Serving
+    from sup.gateway_http import Serving
 
 log = logging.getLogger("sup.gateway")
 
@@ -41,75 +42,8 @@ CLOSE_SECONDS = 5.0
 """How long requests in progress may go on after ``close``."""
 
 
-class SupervisorApi(Protocol):
-    """What the gateway asks of the supervisor. All results can be written as JSON.
-
-    Any method may raise ``OperatorError``; its exit code chooses the HTTP status.
-    """
-
-    def status(self) -> dict[str, Any]:
-        """This supervisor: version, ring, address, counts of members, services, warnings."""
-        ...
-
-    def members(self) -> dict[str, Any]:
-        """``{"members": [...]}``: everybody this supervisor has heard of."""
-        ...
-
-    def services(self) -> dict[str, Any]:
-        """``{"services": [...]}``: the services loaded on this host."""
-        ...
-
-    def census(self) -> dict[str, Any]:
-        """``{"groups": {...}}``: every service group with its members."""
-        ...
-
-    def health(self) -> dict[str, Any]:
-        """``{"health": word, "services": {...}}``: the worst health of the local services."""
-        ...
-
-    def group_config(self, group: str) -> dict[str, Any]:
-        """The gossiped configuration of a group; ``version`` is empty when there is none."""
-        ...
-
-    async def apply_config(
-        self, group: str, toml: bytes, *, replace: bool, if_version: str | None
-    ) -> dict[str, Any]:
-        """Merge (or replace by) a TOML document; ``ConflictError`` when ``if_version`` is not
-        current.
-        """
-        ...
-
-    async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Load a service and start it, or bring a loaded one to a new spec."""
-        ...
-
-    async def set_desired(self, name: str, desired: str) -> dict[str, Any]:
-        """Start (``up``) or stop (``down``) a loaded service."""
-        ...
-
-    async def stop_service(self, name: str) -> dict[str, Any]:
-        """Stop the process and keep the service loaded."""
-        ...
-
-    async def restart_service(self, name: str) -> dict[str, Any]:
-        """Stop the process and start it again."""
-        ...
-
-    async def unload_service(self, name: str) -> dict[str, Any]:
-        """Stop the process and forget the service."""
-        ...
-
-    async def depart(self, member: str) -> dict[str, Any]:
-        """Declare a dead member (id or name) to have left for good."""
-        ...
-
-    def shutdown(self) -> None:
-        """Begin a clean end of this supervisor."""
-        ...
-
-
 class Gateway:
-    """Listening sockets now, an HTTP server on them from the first connection on."""
+    """Listening sockets now, an HTTP server on TCP from the first connection there on."""
 
     def __init__(
         self, api: SupervisorApi, *, http: tuple[str, int] | None, unix_path: Path | None
@@ -118,7 +52,9 @@ class Gateway:
         self._http = http
         self._unix_path = unix_path
         self._unix_inode: tuple[int, int] | None = None
-        self._sockets: list[socket.socket] = []
+        self._unix: socket.socket | None = None
+        self._control = Control(api)
+        self._tcp: socket.socket | None = None
         self._waiting = False
         self._starting: asyncio.Task[None] | None = None
         self._serving: Serving | None = None
@@ -126,11 +62,10 @@ class Gateway:
     @property
     def http_address(self) -> tuple[str, int] | None:
         """The TCP address that is bound (the real port when 0 was asked for), or None."""
-        for sock in self._sockets:
-            if sock.family != socket.AF_UNIX:
-                host, port = sock.getsockname()[:2]
-                return host, port
-        return None
+        if self._tcp is None:
+            return None
+        host, port = self._tcp.getsockname()[:2]
+        return host, port
 
     async def open(self) -> None:
         """Bind and listen. Returns before any HTTP code is loaded.
@@ -142,21 +77,22 @@ class Gateway:
         """
         try:
             if self._http is not None:
-                self._sockets.append(await _listen_tcp(*self._http))
+                self._tcp = await _listen_tcp(*self._http)
             if self._unix_path is not None:
-                sock, self._unix_inode = _listen_unix(self._unix_path)
-                self._sockets.append(sock)
+                self._unix, self._unix_inode = _listen_unix(self._unix_path)
+                await self._control.open(self._unix)
         except BaseException:
             self._close_sockets()
             raise
-        loop = asyncio.get_running_loop()
-        for sock in self._sockets:
-            loop.add_reader(sock.fileno(), self._first_connection)
-        self._waiting = True
+        if self._tcp is not None:
+            loop = asyncio.get_running_loop()
+            loop.add_reader(self._tcp.fileno(), self._first_connection)
+            self._waiting = True
 
     async def close(self) -> None:
         """Refuse new connections, let requests in progress end (bounded), free the sockets."""
         self._stop_waiting()
+        await self._control.close(CLOSE_SECONDS)
         if self._starting is not None:
             self._starting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -172,35 +108,37 @@ class Gateway:
             self._starting = asyncio.get_running_loop().create_task(self._serve())
 
     def _stop_waiting(self) -> None:
-        if self._waiting:
+        if self._waiting and self._tcp is not None:
             self._waiting = False
-            loop = asyncio.get_running_loop()
-            for sock in self._sockets:
-                loop.remove_reader(sock.fileno())
+            asyncio.get_running_loop().remove_reader(self._tcp.fileno())
 
     async def _serve(self) -> None:
-        hosts = {self._http[0]} if self._http is not None else set()
+        assert self._tcp is not None
+        assert self._http is not None
         try:
             # Its own thread: the loop's executor may be full of work that waits for an answer of
             # ours.
             executor = ThreadPoolExecutor(1, "gateway-import")
             loop = asyncio.get_running_loop()
-            loading = loop.run_in_executor(executor, importlib.import_module, "sup.gateway_routes")
+            loading = loop.run_in_executor(executor, importlib.import_module, "sup.gateway_http")
             executor.shutdown(wait=False)
             await loading
-            from sup.gateway_routes import serve
+            from sup.gateway_http import serve
 
-            self._serving = await serve(self._api, self._sockets, frozenset(hosts))
+            self._serving = await serve(self._api, self._tcp, self._http[0].lower())
+            memory.trim()
         except Exception:
             # Without its HTTP server a supervisor still supervises; clients are refused, not left
             # hanging.
             log.exception("gateway failed")
-            self._close_sockets()
+            self._tcp.close()
+            self._tcp = None
 
     def _close_sockets(self) -> None:
-        for sock in self._sockets:
-            sock.close()
-        self._sockets.clear()
+        for sock in (self._tcp, self._unix):
+            if sock is not None:
+                sock.close()
+        self._tcp = self._unix = None
         if self._unix_path is not None and self._unix_inode is not None:
             # Only the socket that we made: a successor may have put its own there already.
             with contextlib.suppress(OSError):

@@ -175,7 +175,7 @@ class Service:
         """Restart now, without backoff; returns when the new start succeeded, failed or is held.
 
         Raises:
-            ConflictError: the service is wanted down.
+            ConflictError: the service is wanted down, or its topology would hold the new start.
         """
         if not self._desired_up or self._ending or self._task is None:
             raise ConflictError(f"service {self.spec.name} is down; start it first")
@@ -281,7 +281,9 @@ class Service:
             return None
         if process is None:
             return await self._come_up()
-        if self._restart_asked and (self._view is None or self._view.decision.may_start):
+        if self._restart_asked and self._view is not None and not self._view.decision.may_start:
+            self._refuse_restarts(f"restart is held: {self._view.decision.reason}")
+        if self._restart_asked:
             self._backoff.reset()
             await self._go_down("the operator restarts it")
             return 0
@@ -529,7 +531,8 @@ class Service:
 
     async def _sleep(self, wait_s: float | None) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
 
     def _begin_side_tasks(self, process: Process) -> None:
         self._side.begin(self._watch(process))
@@ -556,6 +559,11 @@ class Service:
                 return
             logger.warning("hook post-run name=%s %s", self.spec.name, result.reason)
             await asyncio.sleep(backoff.next(self._rng))
+
+    def _refuse_restarts(self, reason: str) -> None:
+        for done in self._take_restarts():
+            if not done.done():
+                done.set_exception(ConflictError(f"service {self.spec.name}: {reason}"))
 
     def _take_restarts(self) -> list[asyncio.Future[None]]:
         asked, self._restart_asked = self._restart_asked, []

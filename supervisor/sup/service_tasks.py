@@ -12,6 +12,10 @@ from typing import Any, TypeVar
 logger = logging.getLogger("sup.service")
 T = TypeVar("T")
 
+CANCEL_PAUSE_S = 3.0
+CANCEL_TRIES = 5
+"""Together longer than a cancelled hook needs to kill its tree (2 × 5 s)."""
+
 
 class SideTasks:
     """The tasks that run as long as one process runs."""
@@ -25,12 +29,20 @@ class SideTasks:
         self._tasks.append(asyncio.create_task(self._guard(work)))
 
     async def end(self) -> None:
-        """Cancel all and wait until they are done with it."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
+        """Cancel all and wait until they are done with it; bounded.
+
+        A health check of a plugin can swallow a cancellation, so it is repeated; one that insists
+        is left behind with an error in the log.
+        """
+        tasks, self._tasks = set(self._tasks), []
+        for _ in range(CANCEL_TRIES):
+            if not tasks:
+                return
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_PAUSE_S)
         if tasks:
-            await asyncio.wait(tasks)
+            logger.error("service fault name=%s: a task does not end when cancelled", self._name)
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:

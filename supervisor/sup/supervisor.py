@@ -23,6 +23,7 @@ from typing import Any
 
 from sup import __version__, logs
 from sup.api import Api
+from sup.edge import memory
 from sup.errors import ExitCode, OperatorError
 from sup.gateway import Gateway
 from sup.group_configs import GroupConfigs
@@ -52,6 +53,7 @@ async def run(options: SupervisorOptions) -> int:
         OperatorError: it can't start; nothing has been changed by then, or it was undone.
     """
     logs.configure(options.log_format, options.log_level)
+    memory.bound_arenas(1)  # the threads here wait for disks and names; none allocates in a hurry
     plugins = load(options.plugins)
     if options.service is not None:
         # Everything that can be wrong with the package is said before the state is touched.
@@ -129,7 +131,9 @@ class Supervisor:
                 ":".join(map(str, self.ring.advertised)),
             )
             await self.services.scan(self.census)
+            gc.collect()
             gc.freeze()
+            memory.trim()
             await self._serve()
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):

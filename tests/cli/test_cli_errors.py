@@ -40,6 +40,14 @@ def test_usage_error_one_line_exit_2(sup: Sup, args: tuple[str, ...], hint: str)
     assert "--help'" in done.err
 
 
+@pytest.mark.parametrize("args", [(), ("config",), ("plugin",)])
+def test_command_missing_shows_the_help_exit_2(sup: Sup, args: tuple[str, ...]) -> None:
+    """Without a command the help is the answer, in its own lines, but not a success."""
+    done = sup(*args)
+    assert (done.code, done.out) == (ExitCode.BAD_INPUT, "")
+    assert "\nCommands:\n" in done.err
+
+
 @pytest.mark.parametrize(
     "args",
     [

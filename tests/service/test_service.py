@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from tests.service.conftest import Workshop, until
@@ -24,11 +26,8 @@ SLEEP = "exec sleep 60"
 async def test_service_with_run_hook_comes_up_with_its_files_and_log(workshop: Workshop) -> None:
     """Config and hooks are rendered, the process runs in its directory, its output is logged."""
     workshop.package(
-        hooks__run='echo "$SUP_SERVICE $SUP_GROUP"; pwd; cat "$SUP_CONFIG_DIR/web.conf"; ' + SLEEP,
-        config__web_conf="port={{cfg.port}}\n",
-    )
-    (workshop.package_dir / "config" / "web_conf").rename(
-        workshop.package_dir / "config" / "web.conf"
+        hooks__run='echo "$SUP_SERVICE $SUP_GROUP"; pwd; cat "$SUP_CONFIG_DIR/web"; ' + SLEEP,
+        config__web="port={{cfg.port}}\n",
     )
     service = workshop.service()
     service.start()
@@ -39,6 +38,7 @@ async def test_service_with_run_hook_comes_up_with_its_files_and_log(workshop: W
     assert (status.process, status.desired, status.restarts) == ("up", "up", 0)
     assert status.config_version == "v1"
     assert status.pid is not None
+    await until(workshop.paths.pid_file.exists)
     assert workshop.paths.pid_file.read_text() == f"{status.pid}\n"
 
 
@@ -190,6 +190,17 @@ async def test_service_restart_in_backoff_starts_at_once(workshop: Workshop) -> 
     assert service.status().process == "up"
 
 
+async def test_service_restart_that_topology_would_hold_is_refused(workshop: Workshop) -> None:
+    """A service that could not come back is not taken down by a restart."""
+    service = workshop.up(["sleep", "60"])
+    await until(lambda: service.status().process == "up")
+    pid = service.status().pid
+    workshop.view(service, may_start=False, reason="no quorum")
+    with pytest.raises(ConflictError, match="no quorum"):
+        await asyncio.wait_for(service.restart(), 15)
+    assert service.status().pid == pid
+
+
 async def test_service_stop_ends_everything_and_runs_post_stop_after_it(workshop: Workshop) -> None:
     """post-stop runs when no process of the service is left, deaf daemons included."""
     workshop.package(
@@ -289,3 +300,43 @@ async def test_service_changed_is_not_lost_between_two_waits(workshop: Workshop)
     service.set_desired(False)
     await until(lambda: service.status().process == "down")
     await asyncio.wait_for(service.changed(), 5)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change user")
+async def test_service_with_user_as_root_runs_hooks_and_process_as_that_user() -> None:
+    """Hooks, process and files belong to the plan's user, whose own directories are writable."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o711)
+        workshop = Workshop(Path(directory))
+        workshop.package(
+            plan='[service]\nuser = "nobody"',
+            hooks__init='id -un > "$SUP_DATA_DIR/init"',
+            hooks__run='id -un; cat "$SUP_CONFIG_DIR/web"; touch "$SUP_SERVICE_DIR/x"; ' + SLEEP,
+            hooks__health_check="id -un",
+            config__web="port={{cfg.port}}\n",
+        )
+        service = workshop.service()
+        (Path(directory) / "state").mkdir(mode=0o700)  # as the supervisor makes it
+        service.start()
+        workshop.view(service, port=80)
+        try:
+            await until(lambda: "nobody" in service.status().output)
+            assert workshop.lines("init") == ["nobody"]
+            assert workshop.log[:2] == ["nobody", "port=80"]
+            assert not (workshop.paths.root / "x").exists()
+            assert workshop.paths.config.stat().st_uid == 0
+        finally:
+            await service.stop()
+
+
+async def test_service_stopped_in_the_moment_a_check_ends_is_not_held_up(
+    workshop: Workshop,
+) -> None:
+    """A cancellation that meets a finished check is not lost: checks without pause, many stops."""
+    workshop.package(hooks__run=SLEEP, hooks__health_check="true")
+    service = workshop.up(health_interval=0.001)
+    for _ in range(15):
+        await until(lambda: service.status().health is Health.OK)
+        began = time.monotonic()
+        await service.restart()
+        assert time.monotonic() - began < 8

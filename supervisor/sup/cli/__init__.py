@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from sup import __version__
 from sup.errors import ExitCode, OperatorError
@@ -117,6 +118,9 @@ def run_command_line(args: Sequence[str] | None = None) -> int:
         return result if isinstance(result, int) else ExitCode.OK
     except OperatorError as error:
         return _complain("sup", error.message, error.exit_code)
+    except NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)  # A word is missing: here are the words.
+        return ExitCode.BAD_INPUT
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "sup"
         text = error.format_message().rstrip(".")

@@ -39,7 +39,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Merge a TOML file into the configuration of a group.")
 @click.argument("group")
 @click.argument("file", metavar="FILE|-")
 @click.option("--replace", is_flag=True, help="Replace the whole configuration; do not merge.")
@@ -86,7 +86,7 @@ def apply(
         click.echo(f"{group} is now at version {answer['version']}")
 
 
-@command.command(name="show")
+@command.command(name="show", short_help="Show a group's configuration and who has applied it.")
 @click.argument("group")
 @read_options
 def show_command(client: Client, group: str, as_json: bool, watch: bool) -> None:

@@ -19,6 +19,7 @@ WATCH_SECONDS = 2.0
 COLOURS = {
     "alive": "green",
     "up": "green",
+    "adopted": "green",
     "ok": "green",
     "suspect": "yellow",
     "warning": "yellow",

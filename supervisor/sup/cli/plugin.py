@@ -21,7 +21,7 @@ def command() -> None:
     """
 
 
-@command.command(name="list")
+@command.command(name="list", short_help="List the installed plugins and what they provide.")
 @client_options
 @json_option
 def list_command(client: Client, as_json: bool) -> None:

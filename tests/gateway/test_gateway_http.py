@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.fake_supervisor import FakeApi
 from tests.gateway.harness import Answer, Harness
 
-from sup import gateway_routes
+from sup import gateway_http
 from sup.errors import ExitCode
 
 
@@ -88,7 +88,7 @@ async def test_put_config_bad_toml_bad_request(harness: Harness) -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_put_config_too_large_refused(harness: Harness, chunked: bool) -> None:
     """The bound holds with and without a declared length, and nothing is applied."""
-    body = b"#" * (gateway_routes.BODY_BYTES_MAX + 1)
+    body = b"#" * (gateway_http.BODY_BYTES_MAX + 1)
     if chunked:
         size = f"{len(body):x}".encode()
         data = (
@@ -110,7 +110,7 @@ async def test_put_config_too_large_refused(harness: Harness, chunked: bool) -> 
 
 async def test_put_config_largest_body_accepted(harness: Harness) -> None:
     """Exactly the limit is allowed."""
-    body = b"#" * gateway_routes.BODY_BYTES_MAX
+    body = b"#" * gateway_http.BODY_BYTES_MAX
     assert (await harness.ask("PUT", "/v1/groups/web.default/config", body)).status == 200
 
 
@@ -225,7 +225,7 @@ async def test_write_from_own_page_allowed(harness: Harness) -> None:
 )
 def test_loopback_peer_forms(peer: str, loopback: bool) -> None:
     """IPv4 in IPv6 clothes is recognised; other hosts are not loopback."""
-    assert gateway_routes._is_loopback(peer) is loopback
+    assert gateway_http._is_loopback(peer) is loopback
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ async def test_silent_connection_closed_in_time(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that never finishes its headers costs a connection for a bounded time only."""
-    monkeypatch.setattr(gateway_routes, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(gateway_http, "HEADER_SECONDS", 0.1)
     await harness.ask("GET", "/v1/status")
     assert await harness.raw(b"GET /v1/sta") == b""
 
@@ -263,7 +263,7 @@ async def test_slow_body_answered_in_time(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body that never comes is 408 after a bounded time."""
-    monkeypatch.setattr(gateway_routes, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(gateway_http, "BODY_SECONDS", 0.1)
     answer = await harness.raw(
         b"PUT /v1/groups/a.b/config HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         b"Content-Length: 100\r\n\r\nx"
@@ -275,7 +275,7 @@ async def test_connections_over_the_limit_closed(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One connection too many is closed; when others go, new ones are served again."""
-    monkeypatch.setattr(gateway_routes, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(gateway_http, "CONNECTIONS_MAX", 2)
     await harness.ask("GET", "/v1/status")
     held = [await asyncio.open_connection("127.0.0.1", harness.port) for _ in range(2)]
     await asyncio.sleep(0.05)

@@ -1,0 +1,85 @@
+"""Write the results of a benchmark run into ``bench/RESULTS.md``: one section per file that was
+run.
+
+Sections of files that were not run stay as they are. ``bench/conftest.py`` calls it at the end of
+``make bench``; by hand: ``python bench/report.py .bench/*/0001_*.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+TITLE = """# Results
+
+Written by `make bench`. Figures are of the machine that is named, and compare with nothing that
+was measured elsewhere.
+"""
+
+
+def write(output: Mapping[str, Any], path: Path = RESULTS) -> None:
+    """Replace the sections of ``output`` (pytest-benchmark's JSON) in ``path``."""
+    sections = _read(path)
+    by_file: dict[str, list[Mapping[str, Any]]] = {}
+    for benchmark in output["benchmarks"]:
+        by_file.setdefault(benchmark["fullname"].partition("::")[0], []).append(benchmark)
+    for file, benchmarks in by_file.items():
+        sections[file] = _section(benchmarks, output)
+    body = "".join(f"\n## {name}\n\n{sections[name].strip()}\n" for name in sorted(sections))
+    path.write_text(TITLE + body)
+
+
+def _read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    parts = re.split(r"^## (.+)\n", path.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _section(benchmarks: list[Mapping[str, Any]], output: Mapping[str, Any]) -> str:
+    machine = output["machine_info"]
+    cpu = machine.get("cpu", {})
+    commit = output.get("commit_info", {})
+    python = machine.get("python_version", platform.python_version())
+    lines = [
+        f"{output['datetime'][:10]}, commit {str(commit.get('id'))[:12]}"
+        f"{' with changes' if commit.get('dirty') else ''}, "
+        f"{cpu.get('brand_raw', 'unknown CPU')} × {cpu.get('count', '?')}, "
+        f"{machine.get('system')} {machine.get('release')}, Python {python}",
+        "",
+        "| question | median | spread (IQR) | rounds | bound |",
+        "|---|---|---|---|---|",
+    ]
+    for benchmark in sorted(benchmarks, key=lambda b: b["fullname"]):
+        stats, extra = benchmark["stats"], benchmark["extra_info"]
+        question = extra.get("question", benchmark["name"])
+        bound = extra.get("bound", "")
+        if "value" in extra:
+            spread = extra.get("spread", "")
+            rounds = extra.get("rounds", 1)
+            lines.append(f"| {question} | {extra['value']} | {spread} | {rounds} | {bound} |")
+        else:
+            lines.append(
+                f"| {question} | {_time(stats['median'])} | {_time(stats['iqr'])}"
+                f" | {stats['rounds']} | {bound} |"
+            )
+    return "\n".join(lines)
+
+
+def _time(seconds: float) -> str:
+    """Three significant digits in the unit that fits."""
+    for size, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        write(json.loads(Path(argument).read_text()))

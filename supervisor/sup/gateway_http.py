@@ -1,0 +1,235 @@
+"""HTTP over TCP, on aiohttp: the bounds and the guard around ``sup.routes``.
+
+It decides who may ask (a Host that is ours; for writes a loopback peer whose request no web page
+made) and how much a client may cost (bytes, connections, seconds). What a request means is in
+``sup.routes``; the unix socket of the command line is served by ``sup.control``.
+
+Only ``sup.gateway`` imports this module, and late: see there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+from aiohttp.web_protocol import RequestHandler
+
+from sup.routes import (
+    BODY_BYTES_MAX,
+    Answer,
+    Request,
+    SupervisorApi,
+    answer,
+    problem,
+    too_large,
+)
+
+log = logging.getLogger("sup.gateway")
+
+CONNECTIONS_MAX = 128
+"""Open connections; one more is closed at once. Each costs some 20 KB."""
+
+HEADER_SECONDS = 10.0
+"""From accept to the end of the first request's headers."""
+
+BODY_SECONDS = 10.0
+"""For the whole body of one request, once its headers are read."""
+
+KEEPALIVE_SECONDS = 30.0
+"""An idle connection is kept this long for the next request."""
+
+HEADER_BYTES_MAX = 8190
+"""One header line; the number of them is bounded by ``HEADERS_MAX``."""
+
+HEADERS_MAX = 64
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(slots=True)
+class Serving:
+    """A gateway that answers: close it to stop."""
+
+    runner: web.AppRunner
+    server: asyncio.Server
+
+    async def close(self, timeout_s: float) -> None:
+        """Refuse new connections, give requests in progress ``timeout_s``, close the rest."""
+        self.server.close()
+        manager = self.runner.server
+        if manager is not None:
+            manager.pre_shutdown()
+            await manager.shutdown(timeout_s)
+        await self.runner.cleanup()
+
+
+async def serve(api: SupervisorApi, sock: socket.socket, host: str) -> Serving:
+    """Answer HTTP on a socket that listens. ``host`` is allowed in ``Host`` besides localhost."""
+    app = web.Application(middlewares=[_guard(host)], client_max_size=BODY_BYTES_MAX)
+    app.router.add_route("*", "/{path:.*}", _adapt(api))
+    runner = web.AppRunner(app, handle_signals=False, access_log=None)
+    await runner.setup()
+    manager = runner.server
+    assert manager is not None
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Connection(manager, loop), sock=sock)
+    return Serving(runner, server)
+
+
+class _Connection(RequestHandler):
+    """aiohttp's connection with our bounds, and problem details for what the parser refuses."""
+
+    def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            manager,
+            loop=loop,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            access_log=None,  # type: ignore[arg-type]  # what turns it off
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+            lingering_time=2.0,
+        )
+        self._manager_of_all = manager
+        self._first: asyncio.TimerHandle | None = None
+        self.answering = False
+        """Whether one request's headers have been read; set by the guard."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        crowded = len(self._manager_of_all.connections) >= CONNECTIONS_MAX
+        super().connection_made(transport)
+        if crowded:
+            self.force_close()
+            return
+        self._first = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._headers_late)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._first is not None:
+            self._first.cancel()
+        super().connection_lost(exc)
+
+    def _headers_late(self) -> None:
+        if not self.answering:
+            self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What the HTTP parser refused. Not logged as an error: any stranger can cause it."""
+        self.answering = True
+        log.debug("gateway request refused status=%s reason=%s", status, exc)
+        text = message or HTTPStatus(status).phrase
+        response = _problem(status, " ".join(text.split())[:200])
+        response.force_close()
+        return response
+
+
+def _guard(own_host: str) -> Middleware:
+    """The middleware: who may ask what, and every error as problem details."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if isinstance(request.protocol, _Connection):
+            request.protocol.answering = True
+        refusal = _refusal(request, own_host)
+        if refusal is not None:
+            return _problem(403, refusal)
+        try:
+            return await handler(request)
+        except web.HTTPRequestEntityTooLarge:
+            return _response(too_large())
+        except web.HTTPException as error:
+            return _problem(error.status, error.reason)
+
+    return guard
+
+
+def _refusal(request: web.Request, own_host: str) -> str | None:
+    """Why this client may not ask this, or None."""
+    transport = request.transport
+    if transport is None:
+        return "connection lost"
+    # A page of some site whose DNS name was rebound to our address still sends its own name as
+    # Host.
+    host = _host_of(f"//{request.host}")
+    if not (host in (own_host, "localhost") or _is_address(host)):
+        return f"Host {request.host[:100]!r} is not a name of this gateway"
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return None
+    peer = str(transport.get_extra_info("peername")[0]).partition("%")[0]
+    if not _is_loopback(peer):
+        return "only this host may change anything; use the control socket or the loopback address"
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        return "a page of another site may not change anything"
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return "a page of another site may not change anything"
+    return None
+
+
+def _host_of(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(peer: str) -> bool:
+    address = ipaddress.ip_address(peer)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _adapt(api: SupervisorApi) -> Handler:
+    """One handler for everything: the routes know methods and paths themselves."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        path, _, query = request.raw_path.partition("?")
+        body = await _body(request)
+        return _response(await answer(api, Request(request.method, path, query, headers, body)))
+
+    return handler
+
+
+async def _body(request: web.Request) -> bytes:
+    if (request.content_length or 0) > BODY_BYTES_MAX:
+        raise web.HTTPRequestEntityTooLarge(BODY_BYTES_MAX, request.content_length or 0)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(reason=f"body not received in {BODY_SECONDS:.0f} s") from None
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.Response(
+        body=answer.body,
+        status=answer.status,
+        content_type=answer.content_type,
+        headers={"Cache-Control": "no-store", **answer.headers},
+    )
+
+
+def _problem(status: int, detail: str) -> web.Response:
+    return _response(problem(status, detail))
