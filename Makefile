@@ -71,7 +71,7 @@ ifneq ($(PYX),)
 	@echo 'lint: cython-lint'
 	@$(IN_VENV) $(BIN)/cython-lint $(CYTHON)
 	@echo 'lint: stubtest'
-	@MYPYPATH=core:supervisor $(BIN)/python -m mypy.stubtest --concise --ignore-missing-stub \
+	@MYPYPATH=core:supervisor $(BIN)/python -m mypy.stubtest --concise --ignore-missing-stub --ignore-disjoint-bases \
 	  --mypy-config-file pyproject.toml $(COMPILED)
 endif
 

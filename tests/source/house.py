@@ -50,7 +50,7 @@ FLOORS: dict[int, str] = {
     # Assembly, and the façade for plugins.
     8: """
         sup.ring sup.service sup.service_* sup.services sup.group_configs sup.plugins sup.plugin_api
-        sup.testing sup.testing.* sup.gateway sup.gateway_routes sup.api sup.logs sup.options
+        sup.testing sup.testing.* sup.gateway sup.routes sup.api sup.logs sup.options
         sup.supervisor
     """,
     # Faces.
