@@ -88,3 +88,4 @@ cdef class FailureDetector:
     cdef bint _may_help(self, Probe* probe, int32_t row) noexcept
     cdef void _sample(self, int64_t rtt) noexcept
     cdef Probe* _asked_of(self, uint32_t seq, int32_t helper) noexcept
+    cdef void _forget_silent(self, Probe* probe) noexcept

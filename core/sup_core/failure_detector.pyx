@@ -248,6 +248,16 @@ cdef class FailureDetector:
             self.effects.add(EFFECT_PING_REQ, row, probe.row, probe.seq, 0, <uint64_t> budget)
         return probe.asked
 
+    cdef void _forget_silent(self, Probe* probe) noexcept:
+        # A helper that did not answer is no first choice until it is heard from again.
+        cdef int i
+        cdef int k
+        for k in range(probe.asked):
+            for i in range(_RECENT):
+                if probe.helpers[k] >= 0 and self.recent[i] == probe.helpers[k]:
+                    if self.table.heard[self.recent[i]] < probe.started:
+                        self.recent[i] = -1
+
     cdef bint _may_help(self, Probe* probe, int32_t row) noexcept:
         cdef int k
         if row == 0 or row == probe.row or self.table.states[row] != STATE_ALIVE:
@@ -276,6 +286,7 @@ cdef class FailureDetector:
             self._arm(probe, now + 2 * self.rto())
             return
         if probe.stage == STAGE_INDIRECT:
+            self._forget_silent(probe)
             if probe.asked and probe.answers == 0:
                 self.effects.add(EFFECT_SILENT, row, -1, 0, now, 0)
                 self._end(probe)

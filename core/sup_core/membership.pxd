@@ -49,6 +49,7 @@ cdef class Membership:
     cdef int32_t member_message(self, Message* m, int how) noexcept
     cdef bint take_card(self, int32_t row, Message* m, bint known) noexcept
     cdef void evidence(self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser, Reason reason) noexcept
+    cdef void tell_gone(self, int32_t row) noexcept
     cdef void enter(self, int32_t row, uint8_t state) noexcept
     cdef void show(self, int32_t row, Reason reason) noexcept
     cdef void about_me(self, uint32_t epoch, uint32_t incarnation, uint8_t state) noexcept

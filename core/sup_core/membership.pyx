@@ -91,6 +91,7 @@ cdef class Membership:
             if gone:
                 self.enter(row, m.state)
                 self.table.since[row] = self.now - age_us
+                self.tell_gone(row)
             elif how == SOURCE_SYNC or how == SOURCE_DISK:
                 # Hearsay: it answers before it is shown.
                 self.arm_contact(row)
@@ -101,6 +102,10 @@ cdef class Membership:
             return row
         if how == SOURCE_SELF and self.table.states[row] == STATE_UNSEEN:
             self.show(row, REASON_ANSWERED)
+        elif how == SOURCE_SYNC and self.table.states[row] == STATE_UNSEEN and not gone:
+            # Asked before, without an answer or beyond the allowance; the digests differ until it has answered.
+            if self.question():
+                self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
         if how == SOURCE_DISK:
             return row
         if m.state == STATE_DEAD and how != SOURCE_GOSSIP and how != SOURCE_SELF and self.table.states[row] <= STATE_SUSPECT:
@@ -159,6 +164,7 @@ cdef class Membership:
         if held == STATE_UNSEEN:
             if state == STATE_DEAD or state == STATE_LEFT:
                 self.enter(row, state)
+                self.tell_gone(row)
             return
         if admission == ADMIT_RAISED:
             self.digest_in(row)
@@ -166,6 +172,11 @@ cdef class Membership:
                 self.suspicion.end(row)
                 self.suspicion.begin_hearsay(row, accuser, self.detector.rto(), self.now)
         else:
+            if state == STATE_SUSPECT and (held == STATE_DEAD or held == STATE_LEFT):
+                # A suspicion is the first that is heard of a new start: two transitions, told as two.
+                self.enter(row, STATE_ALIVE)
+                self.member_event(row, CHANGE_RETURNED, reason, 0)
+                self.digest_out(row)
             self.enter(row, state)
             if state == STATE_ALIVE:
                 if held == STATE_SUSPECT:
@@ -177,8 +188,6 @@ cdef class Membership:
                 if epoch > held_epoch and (self.table.versions[row] >> 16) == epoch:
                     self.table.flags[row] |= FLAG_NEWS_CARD
             elif state == STATE_SUSPECT:
-                if held == STATE_DEAD or held == STATE_LEFT:
-                    self.member_event(row, CHANGE_RETURNED, reason, 0)
                 if reason != REASON_PROBE_FAILED:
                     reason = REASON_ACCUSED
                     self.suspicion.begin_hearsay(row, accuser, self.detector.rto(), self.now)
@@ -190,6 +199,13 @@ cdef class Membership:
                 self.member_event(row, CHANGE_LEFT, REASON_TOLD_LEFT, 0)
             self.note(row, state, incarnation, accuser, reason)
         self.dissemination.enqueue(NEWS_MEMBERS, row)
+
+    cdef void tell_gone(self, int32_t row) noexcept:
+        # A tombstone is shown from now on, so who follows the events must hear of it too.
+        if self.table.states[row] == STATE_DEAD:
+            self.member_event(row, CHANGE_DIED, REASON_TOLD_DEAD, 0)
+        else:
+            self.member_event(row, CHANGE_LEFT, REASON_TOLD_LEFT, 0)
 
     cdef void enter(self, int32_t row, uint8_t state) noexcept:
         """Enter a state, with the timers and the digest that belong to it. The digest is without the row."""

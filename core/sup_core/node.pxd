@@ -88,6 +88,7 @@ cdef class Node:
     cdef bint _header(self, Reader* r, Header* header, const Address* source) noexcept
     cdef void _greeted(self, int greeting, int32_t row, const Address* source) noexcept
     cdef void _nobody_answered(self) noexcept
+    cdef void _somebody_answered(self) noexcept
     cdef void _piggyback(self) noexcept
     cdef int64_t _sweep_interval(self) noexcept
     cdef int32_t _row_of(self, object id) except -2

@@ -678,8 +678,7 @@ cdef class Node:
         if row <= 0:
             return
         if self.detector.acked(m.seq, row, self.now) == ANSWER_PROBE:
-            if self.health.answered():
-                self.notices.tell(SELF_REACHABLE, 0, NULL, self.now)
+            self._somebody_answered()
             if self.table.states[row] == STATE_SUSPECT:
                 # It answered without having seen the suspicion; the next ping carries it again.
                 self.suspicion.again(row, self.now + _RETRY_CHECK_US)
@@ -707,8 +706,7 @@ cdef class Node:
             return
         self.membership.evidence(subject, m.epoch, m.incarnation, STATE_ALIVE, 0, REASON_ANSWERED)
         if self.detector.relayed(m.seq, row, subject):
-            if self.health.answered():
-                self.notices.tell(SELF_REACHABLE, 0, NULL, self.now)
+            self._somebody_answered()
             if self.table.states[subject] == STATE_SUSPECT:
                 self.suspicion.again(subject, self.now + _RETRY_CHECK_US)
 
@@ -778,6 +776,9 @@ cdef class Node:
         elif effect.what == EFFECT_ASK:
             self._ask(row, STATE_DEAD, <uint32_t> (effect.number >> 32), <uint32_t> effect.number)
         elif effect.what == EFFECT_FAILED:
+            if effect.number:
+                # Helpers answered: this node is reachable, whatever the target is.
+                self._somebody_answered()
             if self.table.states[row] == STATE_ALIVE:
                 self.membership.evidence(row, self.table.epochs[row], self.table.incarnations[row], STATE_SUSPECT,
                                self.table.short_id(0), REASON_PROBE_FAILED)
@@ -805,6 +806,10 @@ cdef class Node:
     cdef void _nobody_answered(self) noexcept:
         if self.health.nobody_answered():
             self.notices.tell(SELF_CUT_OFF, 0, NULL, self.now)
+
+    cdef void _somebody_answered(self) noexcept:
+        if self.health.answered():
+            self.notices.tell(SELF_REACHABLE, 0, NULL, self.now)
 
     cdef void _piggyback(self) noexcept:
         self.dissemination.open_batch()
@@ -850,7 +855,7 @@ cdef class Node:
         if timer.kind == TIMER_PERIOD:
             if not self.membership.leaving:
                 self.detector.period(self.now)
-            self.timers.arm(self.now + self.settings.probe_interval_us * (self.health.score + 1), TIMER_PERIOD, 0, 0)
+            self.timers.arm(self.now + self.settings.probe_interval_us * self.health.stretch(), TIMER_PERIOD, 0, 0)
         elif timer.kind == TIMER_GOSSIP:
             self.dissemination.armed = False
         elif timer.kind == TIMER_PROBE:

@@ -107,6 +107,11 @@ class Ring:
         self._state = state
         self._disk = disk
         self._loop = asyncio.get_running_loop()
+        self._hub: Hub
+        self._owns_hub = True
+        self._handle = 0
+        self._where: HostPort
+        self._resolver: Resolver
         self._warnings: list[str] = []
         self._events: deque[Event | Resync] = deque()
         self._arrived = asyncio.Event()
@@ -159,7 +164,7 @@ class Ring:
             await ring._server.open(listening)
             undo.push_async_callback(ring._server.close)
             ring._handle = ring._hub.add(
-                NodePort(ring.node),
+                NodePort(ring.node, ring_hash(options.ring)),
                 datagrams,
                 ring._on_activity,
                 ring_magic(options.ring),

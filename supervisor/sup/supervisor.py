@@ -3,7 +3,7 @@
 It wires, and decides nothing itself: what runs comes from the spec files (``services``), what a
 group looks like from the census, roles from topologies and moments from strategies (plugins), and
 each service looks after its own process (``service``). Three loops run: ring events, spec files,
-and publishing what the services say. The REST interface calls ``api``.
+publishing what the services say, and reaping orphans. The REST interface calls ``api``.
 
 After SIGKILL the services run on; the next supervisor on the same state directory adopts them.
 """
@@ -24,6 +24,7 @@ from typing import Any
 from sup import __version__, logs
 from sup.api import Api
 from sup.edge import memory
+from sup.edge.processes import reap_orphans
 from sup.errors import ExitCode, OperatorError
 from sup.gateway import Gateway
 from sup.group_configs import GroupConfigs
@@ -153,6 +154,7 @@ class Supervisor:
                 ("ring events", self._follow_ring),
                 ("spec files", self._follow_specs),
                 ("publishing", self._follow_services),
+                ("orphans", reap_orphans),
                 ("ending", self._ending.wait),
             )
         ]
