@@ -68,7 +68,7 @@ class Config:
     """
 
     last_check_probes: int = 5
-    """Helpers asked before a member is declared dead, 0..5; only members that suspect are affected."""
+    """Helpers asked before a member is declared dead, 0..5; affects members that suspect alone."""
 
     rto_min_us: int = 20_000
     """Floor of the retransmission time-out, smoothed round trip + 4 deviations. Lower than a

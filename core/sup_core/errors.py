@@ -1,4 +1,4 @@
-"""What the core raises at its local caller. Remote bytes never raise: they are counted and dropped."""
+"""What the core raises at its local caller; remote bytes are counted and dropped, never raised."""
 
 
 class SnapshotError(ValueError):

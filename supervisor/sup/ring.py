@@ -95,6 +95,9 @@ class Ring:
     name: str
     advertised: tuple[str, int]
     node: Node
+    _hub: Hub
+    _owns_hub: bool
+    _handle: int
 
     def __init__(self, options: RingOptions, state: StateDir, disk: ThreadPoolExecutor) -> None:
         """Internal: use ``open``."""

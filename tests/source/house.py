@@ -27,7 +27,7 @@ FLOORS: dict[int, str] = {
     # Stores: C arrays and queues.
     2: """
         sup_core.timers sup_core.member_table sup_core.rumor_store sup_core.hash_index
-        sup_core.event_queue sup_core.outbox
+        sup_core.event_queue sup_core.outbox sup_core.notices
     """,
     # Mechanisms: siblings that never import each other.
     3: """
@@ -35,8 +35,12 @@ FLOORS: dict[int, str] = {
         sup_core.anti_entropy sup_core.pulls
     """,
     # The node, and what it is made of besides the mechanisms.
-    4: "sup_core.node sup_core.packets sup_core.views",
-    5: "sup_core.simulator sup_core.simulator_*",
+    4: """
+        sup_core.node sup_core.membership sup_core.rumors sup_core.exchanges sup_core.packets
+        sup_core.views
+    """,
+    # Other drivers of the node.
+    5: "sup_core.simulator* sup_core.fuzzing",
     # Pure: values, rules, policies, templates.
     6: """
         sup.errors sup.policies sup.hookspecs sup.model sup.model.* sup.handlebars sup.handlebars.*
@@ -46,7 +50,7 @@ FLOORS: dict[int, str] = {
     # Assembly, and the façade for plugins.
     8: """
         sup.ring sup.service sup.service_* sup.services sup.group_configs sup.plugins sup.plugin_api
-        sup.testing sup.testing.* sup.gateway sup.gateway_routes sup.api sup.logs sup.options
+        sup.testing sup.testing.* sup.gateway sup.routes sup.api sup.logs sup.options
         sup.supervisor
     """,
     # Faces.
