@@ -62,7 +62,9 @@ cdef class Node:
     cdef int64_t left_at
 
     # the C surface: what the drivers use
-    cdef void receive(self, const uint8_t* data, Py_ssize_t size, const Address* source, int64_t now) noexcept
+    cdef void receive(
+        self, const uint8_t* data, Py_ssize_t size, const Address* source, int64_t now
+    ) noexcept
     cdef Py_ssize_t transmit(self, uint8_t* buffer, Address* target) noexcept
     cdef void timeout(self, int64_t now) noexcept
     cdef int64_t next_due(self) noexcept
@@ -70,7 +72,9 @@ cdef class Node:
     # inside
     cdef int _assemble(self, object seed) except -1
     cdef void _at(self, int64_t now) noexcept
-    cdef void _messages(self, Reader* r, uint32_t count, int32_t row, const Address* source, int how) noexcept
+    cdef void _messages(
+        self, Reader* r, uint32_t count, int32_t row, const Address* source, int how
+    ) noexcept
     cdef void _status_message(self, Message* m) noexcept
     cdef void _ping_message(self, Message* m, int32_t row, const Address* source) noexcept
     cdef void _ack_message(self, Message* m, int32_t row) noexcept
