@@ -203,6 +203,11 @@ cdef class Membership:
                 self.suspicion.end(row)
                 self.suspicion.begin_hearsay(row, accuser, self.detector.rto(), self.now)
         else:
+            if state == STATE_SUSPECT and (held == STATE_DEAD or held == STATE_LEFT):
+                # A suspicion is the first that is heard of a new start: two transitions, told so.
+                self.enter(row, STATE_ALIVE)
+                self.member_event(row, CHANGE_RETURNED, reason, 0)
+                self.digest_out(row)
             self.enter(row, state)
             if state == STATE_ALIVE:
                 if held == STATE_SUSPECT:
@@ -216,8 +221,6 @@ cdef class Membership:
                 if epoch > held_epoch and (self.table.versions[row] >> 16) == epoch:
                     self.table.flags[row] |= FLAG_NEWS_CARD
             elif state == STATE_SUSPECT:
-                if held == STATE_DEAD or held == STATE_LEFT:
-                    self.member_event(row, CHANGE_RETURNED, reason, 0)
                 if reason != REASON_PROBE_FAILED:
                     reason = REASON_ACCUSED
                     self.suspicion.begin_hearsay(row, accuser, self.detector.rto(), self.now)

@@ -34,26 +34,26 @@ cdef struct Seed:
 
 cdef class Node:
     cdef Settings settings
-    cdef readonly Prng prng
-    cdef readonly Timers timers
-    cdef readonly MemberTable table
-    cdef readonly RumorStore store
-    cdef readonly Outbox outbox
-    cdef readonly EventQueue events
-    cdef readonly Effects effects
-    cdef readonly FailureDetector detector
-    cdef readonly Suspicion suspicion
-    cdef readonly LocalHealth health
-    cdef readonly Dissemination dissemination
-    cdef readonly AntiEntropy anti_entropy
-    cdef readonly Pulls pulls
-    cdef readonly Stamps stamps
-    cdef readonly Packets packets
-    cdef readonly Notices notices
-    cdef readonly Membership membership
-    cdef readonly Rumors rumor_rules
-    cdef readonly Exchanges exchanges
-    cdef readonly Tally tally
+    cdef Prng prng
+    cdef Timers timers
+    cdef MemberTable table
+    cdef RumorStore store
+    cdef Outbox outbox
+    cdef EventQueue events
+    cdef Effects effects
+    cdef FailureDetector detector
+    cdef Suspicion suspicion
+    cdef LocalHealth health
+    cdef Dissemination dissemination
+    cdef AntiEntropy anti_entropy
+    cdef Pulls pulls
+    cdef Stamps stamps
+    cdef Packets packets
+    cdef Notices notices
+    cdef Membership membership
+    cdef Rumors rumor_rules
+    cdef Exchanges exchanges
+    cdef Tally tally
     cdef uint64_t ring
     cdef int64_t now
     cdef Seed seeds[64]
