@@ -146,7 +146,11 @@ cdef class Exchanges:
                 break
             pull = &self.pulls.slots[slot]
             source = pull.sources[pull.source_next]
-            if self.table.generations[source] != pull.source_generations[pull.source_next] or self.table.states[source] > STATE_SUSPECT or pull.tries >= pull.source_count:
+            if (
+                self.table.generations[source] != pull.source_generations[pull.source_next]
+                or self.table.states[source] > STATE_SUSPECT
+                or pull.tries >= pull.source_count
+            ):
                 # Its announcers are gone or had it not: somebody else may have it by now.
                 source = self.table.random_live(self.prng)
             if source < 0:

@@ -123,7 +123,9 @@ cdef class Node:
         if not isinstance(member_id, bytes) or len(member_id) != 16:
             raise ValueError(f"member_id {member_id!r} is not 16 bytes")
         if not 0 < len(ring.encode()) <= RING_BYTES_MAX:
-            raise LimitError(f"ring name is {len(ring.encode())} bytes, allowed are 1..{RING_BYTES_MAX}")
+            raise LimitError(
+                f"ring name is {len(ring.encode())} bytes, allowed are 1..{RING_BYTES_MAX}"
+            )
         if not 0 <= epoch < 1 << 32 or not 0 <= incarnation < 1 << 32:
             raise LimitError(f"epoch {epoch} or incarnation {incarnation} is outside 0..2^32-1")
         settings_read(&self.settings, config)
@@ -169,10 +171,14 @@ cdef class Node:
         self.packets = Packets(
             self.table, self.store, self.dissemination, self.suspicion, self.outbox, self.ring
         )
-        self.membership = Membership(self.table, self.detector, self.suspicion, self.health, self.dissemination,
-                                     self.anti_entropy, self.notices, self.tally, self.ring)
-        self.rumor_rules = Rumors(self.table, self.store, self.stamps, self.pulls, self.dissemination,
-                                  self.anti_entropy, self.notices, self.tally)
+        self.membership = Membership(
+            self.table, self.detector, self.suspicion, self.health, self.dissemination,
+            self.anti_entropy, self.notices, self.tally, self.ring
+        )
+        self.rumor_rules = Rumors(
+            self.table, self.store, self.stamps, self.pulls, self.dissemination,
+            self.anti_entropy, self.notices, self.tally
+        )
         self.exchanges = Exchanges(
             self.table, self.store, self.packets, self.pulls, self.timers, self.tally
         )
@@ -253,11 +259,11 @@ cdef class Node:
     cdef void timeout(self, int64_t now) noexcept:
         """Fire what is due."""
         cdef Timer timer
-        cdef int i
+        cdef int _i
         self._at(now)
         # The bound keeps a clock that jumps from looping for ever on timers that re-arm in the
         # past.
-        for i in range(_TIMERS_PER_CALL_MAX):
+        for _i in range(_TIMERS_PER_CALL_MAX):
             if not self.timers.pop_due(now, &timer):
                 break
             self._fire(&timer)
@@ -544,12 +550,16 @@ cdef class Node:
         member's.
         """
         cdef bytes raw_key = key
-        cdef bytes raw_origin = origin if origin is not None else (<const char*> self.table.ids[0].octets)[:16]
+        cdef bytes raw_origin = origin
         cdef int32_t slot
+        if origin is None:
+            raw_origin = (<const char*> self.table.ids[0].octets)[:16]
         if not 0 < kind < 256 or len(raw_key) > KEY_BYTES_MAX or len(raw_origin) != 16:
             return None
-        slot = self.store.find(kind, <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
-                               <const uint8_t*> (<const char*> raw_origin))
+        slot = self.store.find(
+            kind, <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
+            <const uint8_t*> (<const char*> raw_origin)
+        )
         if slot < 0 or self.store.entries[slot].blob.tombstone:
             return None
         return rumor_view(self.store.entries[slot].blob)
@@ -590,7 +600,11 @@ cdef class Node:
             return False
         if self.table.live_count == 0 or self.now >= self.left_at:
             return True
-        return self.dissemination.lanes[0].count == 0 or self.dissemination.lanes[0].items[0].level < 0
+        # Row 0 is this member; its item leaves the lane when it was told often enough.
+        return (
+            self.dissemination.lanes[0].count == 0
+            or self.dissemination.lanes[0].items[0].level < 0
+        )
 
     def why(self, id):
         """The latest suspicions and verdicts about a member, oldest first, one line each."""
@@ -617,14 +631,14 @@ cdef class Node:
         # ``row`` is the sender's, -1 while it is unknown; its own card may come first and change
         # that.
         cdef Message m
-        cdef uint32_t i
+        cdef uint32_t _i
         cdef int greeting = 0
         cdef int32_t sender
         cdef bint datagram = how == SOURCE_GOSSIP
         if datagram and count > MESSAGES_PER_DATAGRAM_MAX:
             self.tally.counts[COUNT_MALFORMED] += 1
             return
-        for i in range(count):
+        for _i in range(count):
             if not read_message(r, &m):
                 self.tally.counts[COUNT_MALFORMED] += 1
                 break
@@ -818,8 +832,10 @@ cdef class Node:
                 # Helpers answered: this node is reachable, whatever the target is.
                 self._somebody_answered()
             if self.table.states[row] == STATE_ALIVE:
-                self.membership.evidence(row, self.table.epochs[row], self.table.incarnations[row], STATE_SUSPECT,
-                               self.table.short_id(0), REASON_PROBE_FAILED)
+                self.membership.evidence(
+                    row, self.table.epochs[row], self.table.incarnations[row], STATE_SUSPECT,
+                    self.table.short_id(0), REASON_PROBE_FAILED
+                )
             if self.table.states[row] == STATE_SUSPECT:
                 self.suspicion.begin_first_hand(
                     row, effect.at, self.detector.rto(), self.table.short_id(0), self.now
@@ -836,8 +852,10 @@ cdef class Node:
         elif effect.what == EFFECT_CHECKED:
             if self.table.states[row] == STATE_SUSPECT:
                 self.tally.counts[COUNT_DECLARED] += 1
-                self.membership.evidence(row, self.table.epochs[row], self.table.incarnations[row], STATE_DEAD,
-                               self.table.short_id(0), REASON_LAST_CHECK)
+                self.membership.evidence(
+                    row, self.table.epochs[row], self.table.incarnations[row], STATE_DEAD,
+                    self.table.short_id(0), REASON_LAST_CHECK
+                )
         elif effect.what == EFFECT_UNCHECKED:
             if effect.number == 0:
                 self._nobody_answered()
@@ -874,14 +892,14 @@ cdef class Node:
         cdef int32_t targets[16]
         cdef int count
         cdef int i
-        cdef int packet
+        cdef int _packet
         self.dissemination.last_tick = self.now
         self.tally.counts[COUNT_GOSSIP_TICKS] += 1
         count = self.dissemination.choose_targets(targets)
         if count == 0:
             return
         self.dissemination.open_batch()
-        for packet in range(self.settings.packets_per_tick_max):
+        for _packet in range(self.settings.packets_per_tick_max):
             self.packets.open(self.now)
             if self.packets.fill() == 0:
                 break
@@ -944,7 +962,6 @@ cdef class Node:
 
     cdef void _send_join(self, const Address* target, int tag) noexcept:
         """Greet: this member's card, and in a welcome what is held against who asked."""
-        cdef int32_t i
         self.packets.open(self.now)
         write_join(&self.packets.w, <Tag> tag)
         self.packets.messages += 1
@@ -961,7 +978,11 @@ cdef class Node:
         for i in range(self.seed_count):
             seed = &self.seeds[i]
             if seed.due <= self.now:
-                alive = seed.row > 0 and self.table.generations[seed.row] == seed.generation and self.table.states[seed.row] <= STATE_SUSPECT
+                alive = (
+                    seed.row > 0
+                    and self.table.generations[seed.row] == seed.generation
+                    and self.table.states[seed.row] <= STATE_SUSPECT
+                )
                 if not alive:
                     for k in range(self.table.live_count):
                         if address_equal(
