@@ -1,8 +1,9 @@
 """Does any datagram crash a node, raise out of it, hang it or make it grow without bound?
 
-Feeds random and mutated packets into one node, starting from packets that a ring of real nodes exchanged
-(joins, probes, gossip, rumors, anti-entropy), and prints what the node counted. Exits 1 when anything was
-raised or when memory grew over its bound. ``python bench/fuzz_codec.py --count 10000000``
+Feeds random and mutated packets into one node, starting from packets that a ring of real nodes
+exchanged (joins, probes, gossip, rumors, anti-entropy), and prints what the node counted. Exits 1
+when anything was raised or when memory grew over its bound. ``python bench/fuzz_codec.py --count
+10000000``
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from sup_core.node import Node
 
 SECOND = 1_000_000
 RSS_GROWTH_MAX_MB = 400
-"""64 MiB of rumors, 65,536 members, as many events and the allocator's slack: the sum of the bounds."""
+"""64 MiB of rumors, 65,536 members, as many events and the allocator's slack: the sum of the
+bounds."""
 
 
 def rss_mb() -> float:
@@ -123,7 +125,10 @@ def main() -> int:
         if value:
             print(f"  {name:24} {value:>14,}")
     print(f"datagrams {options.count:,} in {seconds:.0f} s; exceptions {len(raised)}")
-    print(f"rss before {before:.0f} MB, halfway {sizes[slices // 2 - 1]:.0f} MB, after {sizes[-1]:.0f} MB")
+    print(
+        f"rss before {before:.0f} MB, halfway {sizes[slices // 2 - 1]:.0f} MB, "
+        f"after {sizes[-1]:.0f} MB"
+    )
     for text in raised[:5]:
         print(f"raised: {text}")
     grown = sizes[-1] - before

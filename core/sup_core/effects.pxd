@@ -35,5 +35,7 @@ cdef class Effects:
     cdef int32_t count
     cdef int32_t capacity
     cdef uint64_t refused
-    cdef void add(self, EffectKind what, int32_t row, int32_t other, uint32_t seq, int64_t at, uint64_t number) noexcept
+    cdef void add(
+        self, EffectKind what, int32_t row, int32_t other, uint32_t seq, int64_t at, uint64_t number
+    ) noexcept
     cdef bint take(self, Effect* out) noexcept

@@ -1,10 +1,11 @@
 """How far this node trusts itself: Lifeguard's local health multiplier, 0 (well) to 8.
 
-Falls (the score rises) when a probe ends with no answer from anybody, neither from the target nor from any
-helper, and when this node had to refute a suspicion; recovers by one with every probe
-that anybody answered. The probe interval is stretched up to three times. Helpers that merely could not reach a dead target say nothing about
-this node. Two probes in a row without any answer: the node is cut off and says so.
-Source: Lifeguard, Dadgar et al. 2017, section IV-A; the cut-off rule is this project's.
+Falls (the score rises) when a probe ends with no answer from anybody, neither from the target nor
+from any helper, and when this node had to refute a suspicion; recovers by one with every probe
+that anybody answered. The probe interval is stretched up to three times. Helpers that merely
+could not reach a dead target say nothing about this node. Two probes in a row without any answer:
+the node is cut off and says so. Source: Lifeguard, Dadgar et al. 2017, section IV-A; the cut-off
+rule is this project's.
 """
 from sup_core.limits cimport HEALTH_SCORE_MAX
 
