@@ -175,6 +175,9 @@ class Simulator(Engine):
     def publish(self, index: int, kind: int, key: bytes, value: bytes) -> Version:
         """Publish a rumor at a member."""
         version: Version = self._call(index, "publish", kind, key, value)
+        held = self.node_of(index).rumor(kind, key)
+        if held is None or held.value != value or held.version != version:
+            self.violate("publish", f"{self.name(index)} does not hold what it published: {held}")
         return version
 
     def retract(self, index: int, kind: int, key: bytes) -> Version:
