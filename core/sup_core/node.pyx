@@ -89,6 +89,7 @@ from sup_core.identity import ring_hash
 cdef enum:
     _TIMERS_PER_CALL_MAX = 100000
     _SELF_EVENT_INTERVAL_US = 10000000
+    _SNAPSHOT_AGE_US = 10000000
     _SEED_WAIT_FIRST_US = 500000
     _RETRY_CHECK_US = 500000
     _BOUNDED_CONTACT_SHIFT = 8
@@ -339,7 +340,8 @@ cdef class Node:
             row = self.table.find(header.sender)
             how = SOURCE_SYNC
             if purpose == REQUEST_JOIN:
-                how = SOURCE_SYNC if self.synced else SOURCE_SNAPSHOT
+                # Who started long ago has lived without it, and may have forgotten whom a laggard remembers.
+                how = SOURCE_SYNC if self.synced or now - self.table.since[0] > _SNAPSHOT_AGE_US else SOURCE_SNAPSHOT
                 self.synced = True
             self._messages(&r, header.count, row, &nowhere, how)
         if purpose == REQUEST_PULL:
