@@ -1,12 +1,12 @@
 """The gateway's sockets: where HTTP is answered, and when the HTTP code is loaded.
 
 ``Gateway.open`` binds and listens at once, so that a port in use is an error at start and a client
-that comes early waits instead of being refused. The HTTP server itself (aiohttp, some 16 MB
-resident) is imported in a thread when the first connection arrives: a supervisor that nobody asks
-never pays for it.
+that comes early waits instead of being refused. The control socket is served by a small server of
+our own from the start. For TCP there is aiohttp (some 13 MB resident), imported in a thread when
+the first TCP connection arrives: a supervisor that nobody asks over TCP never pays for it.
 
-It decides nothing about services or configuration: every answer comes from a ``SupervisorApi``.
-The routes are in ``sup.gateway_routes``.
+It decides nothing about services or configuration: every answer comes from a ``SupervisorApi``. The
+resources are in ``sup.gateway_table``.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sup.errors import ExitCode, OperatorError
+from sup.gateway_control import ControlServer
 
 if TYPE_CHECKING:
-    from sup.gateway_routes import Serving
+    from sup.gateway_http import Serving
 
 log = logging.getLogger("sup.gateway")
 
@@ -118,7 +119,8 @@ class Gateway:
         self._http = http
         self._unix_path = unix_path
         self._unix_inode: tuple[int, int] | None = None
-        self._sockets: list[socket.socket] = []
+        self._tcp: socket.socket | None = None
+        self._control: ControlServer | None = None
         self._waiting = False
         self._starting: asyncio.Task[None] | None = None
         self._serving: Serving | None = None
@@ -126,33 +128,32 @@ class Gateway:
     @property
     def http_address(self) -> tuple[str, int] | None:
         """The TCP address that is bound (the real port when 0 was asked for), or None."""
-        for sock in self._sockets:
-            if sock.family != socket.AF_UNIX:
-                host, port = sock.getsockname()[:2]
-                return host, port
-        return None
+        if self._tcp is None:
+            return None
+        host, port = self._tcp.getsockname()[:2]
+        return host, port
 
     async def open(self) -> None:
         """Bind and listen. Returns before any HTTP code is loaded.
 
         Raises:
-            OperatorError: an address is taken (exit 4), wrong (exit 2) or not permitted (exit 1);
-            nothing
-                stays bound.
+            OperatorError: an address is taken (exit 4), wrong (exit 2) or not permitted (exit 1).
+            Nothing stays bound.
         """
         try:
             if self._http is not None:
-                self._sockets.append(await _listen_tcp(*self._http))
+                self._tcp = await _listen_tcp(*self._http)
             if self._unix_path is not None:
                 sock, self._unix_inode = _listen_unix(self._unix_path)
-                self._sockets.append(sock)
+                self._control = ControlServer(self._api)
+                await self._control.open(sock)
         except BaseException:
             self._close_sockets()
             raise
-        loop = asyncio.get_running_loop()
-        for sock in self._sockets:
-            loop.add_reader(sock.fileno(), self._first_connection)
-        self._waiting = True
+        if self._tcp is not None:
+            loop = asyncio.get_running_loop()
+            loop.add_reader(self._tcp.fileno(), self._first_connection)
+            self._waiting = True
 
     async def close(self) -> None:
         """Refuse new connections, let requests in progress end (bounded), free the sockets."""
@@ -161,9 +162,9 @@ class Gateway:
             self._starting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._starting
-        if self._serving is not None:
-            await self._serving.close(CLOSE_SECONDS)
-            self._serving = None
+        closing = [server for server in (self._serving, self._control) if server is not None]
+        await asyncio.gather(*(server.close(CLOSE_SECONDS) for server in closing))
+        self._serving = self._control = None
         self._close_sockets()
 
     def _first_connection(self) -> None:
@@ -172,35 +173,34 @@ class Gateway:
             self._starting = asyncio.get_running_loop().create_task(self._serve())
 
     def _stop_waiting(self) -> None:
-        if self._waiting:
+        if self._waiting and self._tcp is not None:
             self._waiting = False
-            loop = asyncio.get_running_loop()
-            for sock in self._sockets:
-                loop.remove_reader(sock.fileno())
+            asyncio.get_running_loop().remove_reader(self._tcp.fileno())
 
     async def _serve(self) -> None:
-        hosts = {self._http[0].lower()} if self._http is not None else set()
+        assert self._http is not None
+        assert self._tcp is not None
         try:
-            # Its own thread: the loop's executor may be full of work that waits for an answer of
-            # ours.
+            # Its own thread: the loop's executor may be full of work that waits for our answer.
             executor = ThreadPoolExecutor(1, "gateway-import")
             loop = asyncio.get_running_loop()
-            loading = loop.run_in_executor(executor, importlib.import_module, "sup.gateway_routes")
+            loading = loop.run_in_executor(executor, importlib.import_module, "sup.gateway_http")
             executor.shutdown(wait=False)
             await loading
-            from sup.gateway_routes import serve
+            from sup.gateway_http import serve
 
-            self._serving = await serve(self._api, self._sockets, frozenset(hosts))
+            hosts = frozenset({self._http[0].lower()})
+            self._serving = await serve(self._api, self._tcp, hosts)
         except Exception:
-            # Without its HTTP server a supervisor still supervises; clients are refused, not left
-            # hanging.
+            # A supervisor without it still supervises; clients are refused, not left hanging.
             log.exception("gateway failed")
-            self._close_sockets()
+            self._tcp.close()
+            self._tcp = None
 
     def _close_sockets(self) -> None:
-        for sock in self._sockets:
-            sock.close()
-        self._sockets.clear()
+        if self._tcp is not None:
+            self._tcp.close()
+            self._tcp = None
         if self._unix_path is not None and self._unix_inode is not None:
             # Only the socket that we made: a successor may have put its own there already.
             with contextlib.suppress(OSError):
