@@ -11,7 +11,9 @@ PYTHON ?=
 ARGS ?=
 PYTEST_ARGS ?=
 SEEDS ?= 500
-FUZZ_SECONDS ?= 60
+MEMBERS ?= 100
+DATAGRAMS ?= 10000000
+SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -69,7 +71,7 @@ ifneq ($(PYX),)
 	@echo 'lint: cython-lint'
 	@$(IN_VENV) $(BIN)/cython-lint $(CYTHON)
 	@echo 'lint: stubtest'
-	@MYPYPATH=core:supervisor $(BIN)/python -m mypy.stubtest --concise --ignore-missing-stub \
+	@MYPYPATH=core:supervisor $(BIN)/python -m mypy.stubtest --concise --ignore-missing-stub --ignore-disjoint-bases \
 	  --mypy-config-file pyproject.toml $(COMPILED)
 endif
 
@@ -83,12 +85,13 @@ bench: build ## the benchmarks; results are kept in .bench
 	  --benchmark-autosave --benchmark-storage=file://./.bench $(PYTEST_ARGS)
 
 .PHONY: campaign
-campaign: build ## the long simulator campaign (SEEDS=500)
-	@SUP_CAMPAIGN_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/scenarios --timeout=7200 $(PYTEST_ARGS)
+campaign: build ## many seeds in the simulator, each replayed (SEEDS=500, MEMBERS=100)
+	@$(BIN)/python bench/campaign.py --seeds $(SEEDS) --members $(MEMBERS) --replay-check $(ARGS)
 
 .PHONY: fuzz
-fuzz: build ## random datagrams at the codec and at a running ring (FUZZ_SECONDS=60)
-	@SUP_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests -k fuzz --timeout=7200 $(PYTEST_ARGS)
+fuzz: build ## random datagrams at a node (DATAGRAMS=10000000), then at a running ring (SECONDS=60)
+	@$(BIN)/python bench/fuzz_codec.py --count $(DATAGRAMS)
+	@$(BIN)/python bench/flood.py --seconds $(SECONDS) --processes 3
 
 .PHONY: clean
 clean: ## remove the environment and everything built

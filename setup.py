@@ -1,7 +1,7 @@
 """Build the compiled modules: every ``.pyx`` below the two source roots is an extension.
 
-All other metadata lives in ``pyproject.toml``. ``SUP_CYTHON_ANNOTATE=1`` also writes Cython's annotated
-HTML beside the generated C in ``build/cython``.
+All other metadata lives in ``pyproject.toml``. ``SUP_CYTHON_ANNOTATE=1`` also writes Cython's
+annotated HTML beside the generated C in ``build/cython``.
 """
 
 import os

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from sup_core.events import MemberChange, MemberEvent, MemberState
 
 from sup.ring import Ring, RingOptions
+from sup_core.events import MemberChange, MemberEvent, MemberState
 
 MEMBERS = 3
 POOL = 4096
@@ -172,9 +172,9 @@ def main() -> int:
     parser.add_argument("--processes", type=int, choices=(1, MEMBERS), default=MEMBERS)
     parser.add_argument("--json", action="store_true", help="print the whole reports")
     parser.add_argument("--member", nargs="+", help=argparse.SUPPRESS)
-    arguments, peers = parser.parse_known_args()
+    arguments = parser.parse_args()
     if arguments.member:
-        directory, names, *seeds = [*arguments.member, *peers]
+        directory, names, *seeds = arguments.member
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(member_process(Path(directory), names.split(","), tuple(seeds)))
         return 0
@@ -255,7 +255,10 @@ def summarize(
     print(
         f"sent {sent} datagrams in {seconds:.0f} s ({sent / seconds:.0f}/s), {samples} real samples"
     )
-    print(f"seen by the members {received}, refused by the kernel (filter or full) {dropped}")
+    print(
+        f"seen by the members {received}, refused by the kernel (filter or full) {dropped},"
+        f" damaged {sum(member['datagrams']['damaged'] for member in members)}"
+    )
     print(f"suspected {len(suspected)}, declared dead {len(died)}, whole afterwards: {whole}")
     for line in [*died, *suspected][:20]:
         print(f"  {line}")

@@ -1,3 +1,5 @@
+from libc.stdint cimport uint64_t
+
 # What a node counts; in the order of counters.NAMES.
 cdef enum:
     COUNT_PACKETS_IN = 0
@@ -31,3 +33,6 @@ cdef enum:
     COUNT_GOSSIP_TICKS = 28
     COUNT_PINGS = 29
     COUNT_SIZE = 30
+
+cdef class Tally:
+    cdef uint64_t counts[32]

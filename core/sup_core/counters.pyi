@@ -1,3 +1,5 @@
 from typing import Final
 
 NAMES: Final[tuple[str, ...]]
+
+class Tally: ...

@@ -32,3 +32,7 @@ NAMES = (
     "gossip_ticks",
     "pings",
 )
+
+
+cdef class Tally:
+    """The counts of one node; those who count share it."""

@@ -10,7 +10,16 @@ cdef enum EffectKind:
     EFFECT_SILENT = 6       # a probe of ``row`` ended without an answer from anybody
     EFFECT_CHECKED = 7      # the last check of ``row`` failed: declare it dead; ``number``: answers
     EFFECT_UNCHECKED = 8    # the last check of ``row`` proved nothing
-    EFFECT_EXPIRED = 9      # the suspicion of ``row`` ran out
+    EFFECT_EXPIRED = 9      # the suspicion of ``row`` ran out; ``seq``: checks so far; ``number``: first-hand
+    EFFECT_ASK = 10         # ask ``row`` about ``number`` = epoch << 32 | incarnation at which it is said dead
+
+# How a piece of evidence reached this node.
+cdef enum Source:
+    SOURCE_GOSSIP = 0       # a datagram's news
+    SOURCE_SYNC = 1         # an anti-entropy exchange: old news, asked about before believed
+    SOURCE_SNAPSHOT = 2     # the exchange of a join: believed, there is nothing to compare with
+    SOURCE_DISK = 3         # an own snapshot: contacted, not believed
+    SOURCE_SELF = 4         # the member itself
 
 cdef struct Effect:
     EffectKind what

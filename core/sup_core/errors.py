@@ -1,4 +1,4 @@
-"""What the core raises at its local caller. Remote bytes never raise: they are counted and dropped."""
+"""What the core raises at its local caller; remote bytes are counted and dropped, never raised."""
 
 
 class SnapshotError(ValueError):
@@ -6,4 +6,6 @@ class SnapshotError(ValueError):
 
 
 class LimitError(ValueError):
-    """A value of the local caller is over a bound of ``limits``; says what, the value and the bound."""
+    """A value of the local caller is over a bound of ``limits``; says what, the value and the
+    bound.
+    """

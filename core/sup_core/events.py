@@ -1,7 +1,7 @@
 """The values that leave the core: members, rumors and what happened to them.
 
-Plain frozen values: nothing here has behaviour or a reference back into the core. An event is made once
-per transition, in order, and polled with ``Node.poll_event``.
+Plain frozen values: nothing here has behaviour or a reference back into the core. An event is made
+once per transition, in order, and polled with ``Node.poll_event``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class MemberState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member as this node sees it; ``since_us`` is the node's clock when ``state`` was entered."""
+    """One member as this node sees it; ``since_us`` is its clock when ``state`` was entered."""
 
     id: bytes
     name: str
@@ -61,8 +61,8 @@ class MemberEvent:
 class Version:
     """Version of a rumor: totally ordered within its key, equal only for equal content.
 
-    Owner kinds: (epoch, sequence, b""). Last-writer kinds: (stamp in µs, counter, writer id + content
-    hash). Join kinds: (a measure that grows with every merge, 0, content hash).
+    Owner kinds: (epoch, sequence, b""). Last-writer kinds: (stamp in µs, counter, writer id +
+    content hash). Join kinds: (a measure that grows with every merge, 0, content hash).
     """
 
     a: int
@@ -83,7 +83,7 @@ class Rumor:
 
 @dataclass(frozen=True, slots=True)
 class RumorEvent:
-    """The store took a newer version; ``previous`` is the version it replaced, None for a new key."""
+    """The store took a newer version; ``previous`` is the one it replaced, None for a new key."""
 
     rumor: Rumor
     previous: Version | None = None
@@ -93,11 +93,11 @@ class RumorEvent:
 class SelfEvent:
     """Something about this node itself.
 
-    ``cut_off`` / ``reachable``: no answer from anybody / answers again. ``duplicate_id``: somebody else
-    uses an id and epoch twice. ``short_id_clash``: two full ids share the short form; the newer card is
-    refused. ``foreign_ring``: packets of another ring arrive. ``clock``: a rumor's stamp is too far in the
-    future. ``events_dropped``: events overflowed; re-read everything. ``own_rumor``: the ring held a newer
-    version of an own rumor; it was overruled.
+    ``cut_off`` / ``reachable``: no answer from anybody / answers again. ``duplicate_id``: somebody
+    else uses an id and epoch twice. ``short_id_clash``: two full ids share the short form; the
+    newer card is refused. ``foreign_ring``: packets of another ring arrive. ``clock``: a rumor's
+    stamp is too far in the future. ``events_dropped``: events overflowed; re-read everything.
+    ``own_rumor``: the ring held a newer version of an own rumor; it was overruled.
     """
 
     what: str

@@ -26,6 +26,7 @@ cdef struct Probe:
     uint8_t asked
     uint8_t answers         # nacks and relayed refusals of helpers, all timely
     uint8_t pings_left
+    uint8_t needed          # answers of helpers that a last check must get
     int32_t helpers[5]
     int64_t started
     int64_t failed_at
@@ -71,7 +72,7 @@ cdef class FailureDetector:
     cdef void period(self, int64_t now) noexcept
     cdef bint probing(self, int32_t row) noexcept
     cdef bint start(self, int32_t row, int64_t now) noexcept
-    cdef bint start_last_check(self, int32_t row, int64_t now) noexcept
+    cdef bint start_last_check(self, int32_t row, int checks, int64_t now) noexcept
     cdef void probe_due(self, int32_t index, uint32_t generation, int64_t now) noexcept
     cdef Answer acked(self, uint32_t seq, int32_t row, int64_t now) noexcept
     cdef bint relayed(self, uint32_t seq, int32_t helper, int32_t subject) noexcept
@@ -87,3 +88,4 @@ cdef class FailureDetector:
     cdef bint _may_help(self, Probe* probe, int32_t row) noexcept
     cdef void _sample(self, int64_t rtt) noexcept
     cdef Probe* _asked_of(self, uint32_t seq, int32_t helper) noexcept
+    cdef void _forget_silent(self, Probe* probe) noexcept

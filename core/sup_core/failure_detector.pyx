@@ -36,6 +36,7 @@ cdef enum:
     _RTO_FIRST_US = 200000      # until the first answer; between the clamps of a LAN and a WAN
     _SECOND_LOOK_PINGS = 3
     _DECLARE_ANSWERS = 2        # helpers that must answer before a member is declared dead
+    _CHECKS_STRICT = 3
     _RECENT = 8
     _SEQ_MAX = 0xFFFF           # three bytes on the wire; one probe or relay each, so no clash in flight
 
@@ -189,8 +190,11 @@ cdef class FailureDetector:
         self._arm(probe, now + self.rto())
         return True
 
-    cdef bint start_last_check(self, int32_t row, int64_t now) noexcept:
-        """Begin the check that decides about a suspect; it replaces a probe that is under way."""
+    cdef bint start_last_check(self, int32_t row, int checks, int64_t now) noexcept:
+        """Begin the check that decides about a suspect; it replaces a probe that is under way.
+
+        ``checks``: how many of this suspect proved nothing so far.
+        """
         cdef int i
         cdef Probe* probe
         for i in range(PROBES_MAX):
@@ -204,6 +208,10 @@ cdef class FailureDetector:
         probe.stage = STAGE_LAST_CHECK
         self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
         self._ask_helpers(probe, self.settings.last_check_probes, 2 * self.rto())
+        # When most members died at once a single helper may be all there is: after some checks one will do.
+        probe.needed = 1 if checks >= _CHECKS_STRICT else _DECLARE_ANSWERS
+        if probe.needed > probe.asked:
+            probe.needed = probe.asked
         self._arm(probe, now + 3 * self.rto())
         return True
 
@@ -240,6 +248,16 @@ cdef class FailureDetector:
             self.effects.add(EFFECT_PING_REQ, row, probe.row, probe.seq, 0, <uint64_t> budget)
         return probe.asked
 
+    cdef void _forget_silent(self, Probe* probe) noexcept:
+        # A helper that did not answer is no first choice until it is heard from again.
+        cdef int i
+        cdef int k
+        for k in range(probe.asked):
+            for i in range(_RECENT):
+                if probe.helpers[k] >= 0 and self.recent[i] == probe.helpers[k]:
+                    if self.table.heard[self.recent[i]] < probe.started:
+                        self.recent[i] = -1
+
     cdef bint _may_help(self, Probe* probe, int32_t row) noexcept:
         cdef int k
         if row == 0 or row == probe.row or self.table.states[row] != STATE_ALIVE:
@@ -253,7 +271,6 @@ cdef class FailureDetector:
         """A stage of a probe is over without the target's answer."""
         cdef Probe* probe = &self.probes[index]
         cdef int32_t row = probe.row
-        cdef int needed
         if probe.stage == STAGE_FREE or probe.generation != generation:
             return
         if self.table.states[row] == STATE_FREE or self.table.generations[row] != probe.row_generation:
@@ -269,6 +286,7 @@ cdef class FailureDetector:
             self._arm(probe, now + 2 * self.rto())
             return
         if probe.stage == STAGE_INDIRECT:
+            self._forget_silent(probe)
             if probe.asked and probe.answers == 0:
                 self.effects.add(EFFECT_SILENT, row, -1, 0, now, 0)
                 self._end(probe)
@@ -288,8 +306,7 @@ cdef class FailureDetector:
             self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
             self._arm(probe, now + self.settings.second_look_us // _SECOND_LOOK_PINGS)
             return
-        needed = probe.asked if probe.asked < _DECLARE_ANSWERS else _DECLARE_ANSWERS
-        if probe.answers >= needed:
+        if probe.answers >= probe.needed:
             self.effects.add(EFFECT_CHECKED, row, -1, 0, now, probe.answers)
         else:
             self.effects.add(EFFECT_UNCHECKED, row, -1, 0, now, probe.answers)

@@ -8,3 +8,4 @@ cdef class LocalHealth:
     cdef bint answered(self) noexcept
     cdef bint nobody_answered(self) noexcept
     cdef void refuted(self) noexcept
+    cdef int stretch(self) noexcept

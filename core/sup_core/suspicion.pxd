@@ -9,6 +9,7 @@ cdef struct Suspect:
     int32_t row             # -1: a free slot
     uint32_t generation
     uint8_t first_hand
+    uint8_t checks          # last checks so far
     uint64_t accuser        # short id
     int64_t deadline
 

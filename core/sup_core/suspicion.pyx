@@ -65,6 +65,7 @@ cdef class Suspicion:
         self.slots[at].row = row
         self.slots[at].generation += 1
         self.slots[at].first_hand = 0
+        self.slots[at].checks = 0
         self.slots[at].accuser = 0
         self.slots[at].deadline = 0
         return &self.slots[at]
@@ -133,7 +134,9 @@ cdef class Suspicion:
         if suspect.row < 0 or suspect.generation != generation:
             return
         if now >= suspect.deadline:
-            self.effects.add(EFFECT_EXPIRED, suspect.row, -1, 0, now, suspect.first_hand)
+            self.effects.add(EFFECT_EXPIRED, suspect.row, -1, suspect.checks, now, suspect.first_hand)
+            if suspect.checks < 255:
+                suspect.checks += 1
             return
         self.effects.add(EFFECT_PING, suspect.row, -1, 0, now, 0)
         self._arm(suspect, now)

@@ -146,6 +146,7 @@ cdef object event_view(EventRecord* record):
     if record.address.port:
         detail = f"from {address_text(&record.address)}"
     if record.other:
-        number = short_text(record.other)
+        # Small numbers are epochs or kinds, large ones short ids and ring hashes.
+        number = short_text(record.other) if record.other >> 32 else str(record.other)
         detail = f"{number} {detail}".strip()
     return SelfEvent(SELF_NAMES[record.code], detail)

@@ -1,12 +1,11 @@
 """The gateway's sockets: where HTTP is answered, and when the HTTP code is loaded.
 
 ``Gateway.open`` binds and listens at once, so that a port in use is an error at start and a client
-that comes early waits instead of being refused. The control socket is served by a small server of
-our own from the start. For TCP there is aiohttp (some 13 MB resident), imported in a thread when
-the first TCP connection arrives: a supervisor that nobody asks over TCP never pays for it.
+that comes early waits instead of being refused. The unix socket is answered by ``sup.control``. The
+server for TCP (aiohttp, some 14 MB resident) is imported in a thread when the first connection
+arrives there: a supervisor that nobody asks over the network never pays for it.
 
-It decides nothing about services or configuration: every answer comes from a ``SupervisorApi``. The
-resources are in ``sup.gateway_table``.
+It decides nothing about services or configuration: every answer comes from ``sup.routes``.
 """
 
 from __future__ import annotations
@@ -19,13 +18,14 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
+from sup.control import Control
+from sup.edge import memory
 from sup.errors import ExitCode, OperatorError
-from sup.gateway_control import ControlServer
+from sup.routes import SupervisorApi
 
 if TYPE_CHECKING:
     from sup.gateway_http import Serving
@@ -42,75 +42,8 @@ CLOSE_SECONDS = 5.0
 """How long requests in progress may go on after ``close``."""
 
 
-class SupervisorApi(Protocol):
-    """What the gateway asks of the supervisor. All results can be written as JSON.
-
-    Any method may raise ``OperatorError``; its exit code chooses the HTTP status.
-    """
-
-    def status(self) -> dict[str, Any]:
-        """This supervisor: version, ring, address, counts of members, services, warnings."""
-        ...
-
-    def members(self) -> dict[str, Any]:
-        """``{"members": [...]}``: everybody this supervisor has heard of."""
-        ...
-
-    def services(self) -> dict[str, Any]:
-        """``{"services": [...]}``: the services loaded on this host."""
-        ...
-
-    def census(self) -> dict[str, Any]:
-        """``{"groups": {...}}``: every service group with its members."""
-        ...
-
-    def health(self) -> dict[str, Any]:
-        """``{"health": word, "services": {...}}``: the worst health of the local services."""
-        ...
-
-    def group_config(self, group: str) -> dict[str, Any]:
-        """The gossiped configuration of a group; ``version`` is empty when there is none."""
-        ...
-
-    async def apply_config(
-        self, group: str, toml: bytes, *, replace: bool, if_version: str | None
-    ) -> dict[str, Any]:
-        """Merge (or replace by) a TOML document; ``ConflictError`` when ``if_version`` is not
-        current.
-        """
-        ...
-
-    async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Load a service and start it, or bring a loaded one to a new spec."""
-        ...
-
-    async def set_desired(self, name: str, desired: str) -> dict[str, Any]:
-        """Start (``up``) or stop (``down``) a loaded service."""
-        ...
-
-    async def stop_service(self, name: str) -> dict[str, Any]:
-        """Stop the process and keep the service loaded."""
-        ...
-
-    async def restart_service(self, name: str) -> dict[str, Any]:
-        """Stop the process and start it again."""
-        ...
-
-    async def unload_service(self, name: str) -> dict[str, Any]:
-        """Stop the process and forget the service."""
-        ...
-
-    async def depart(self, member: str) -> dict[str, Any]:
-        """Declare a dead member (id or name) to have left for good."""
-        ...
-
-    def shutdown(self) -> None:
-        """Begin a clean end of this supervisor."""
-        ...
-
-
 class Gateway:
-    """Listening sockets now, an HTTP server on them from the first connection on."""
+    """Listening sockets now, an HTTP server on TCP from the first connection there on."""
 
     def __init__(
         self, api: SupervisorApi, *, http: tuple[str, int] | None, unix_path: Path | None
@@ -119,8 +52,9 @@ class Gateway:
         self._http = http
         self._unix_path = unix_path
         self._unix_inode: tuple[int, int] | None = None
+        self._unix: socket.socket | None = None
+        self._control = Control(api)
         self._tcp: socket.socket | None = None
-        self._control: ControlServer | None = None
         self._waiting = False
         self._starting: asyncio.Task[None] | None = None
         self._serving: Serving | None = None
@@ -137,16 +71,16 @@ class Gateway:
         """Bind and listen. Returns before any HTTP code is loaded.
 
         Raises:
-            OperatorError: an address is taken (exit 4), wrong (exit 2) or not permitted (exit 1).
-            Nothing stays bound.
+            OperatorError: an address is taken (exit 4), wrong (exit 2) or not permitted (exit 1);
+            nothing
+                stays bound.
         """
         try:
             if self._http is not None:
                 self._tcp = await _listen_tcp(*self._http)
             if self._unix_path is not None:
-                sock, self._unix_inode = _listen_unix(self._unix_path)
-                self._control = ControlServer(self._api)
-                await self._control.open(sock)
+                self._unix, self._unix_inode = _listen_unix(self._unix_path)
+                await self._control.open(self._unix)
         except BaseException:
             self._close_sockets()
             raise
@@ -158,13 +92,14 @@ class Gateway:
     async def close(self) -> None:
         """Refuse new connections, let requests in progress end (bounded), free the sockets."""
         self._stop_waiting()
+        await self._control.close(CLOSE_SECONDS)
         if self._starting is not None:
             self._starting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._starting
-        closing = [server for server in (self._serving, self._control) if server is not None]
-        await asyncio.gather(*(server.close(CLOSE_SECONDS) for server in closing))
-        self._serving = self._control = None
+        if self._serving is not None:
+            await self._serving.close(CLOSE_SECONDS)
+            self._serving = None
         self._close_sockets()
 
     def _first_connection(self) -> None:
@@ -178,10 +113,11 @@ class Gateway:
             asyncio.get_running_loop().remove_reader(self._tcp.fileno())
 
     async def _serve(self) -> None:
-        assert self._http is not None
         assert self._tcp is not None
+        assert self._http is not None
         try:
-            # Its own thread: the loop's executor may be full of work that waits for our answer.
+            # Its own thread: the loop's executor may be full of work that waits for an answer of
+            # ours.
             executor = ThreadPoolExecutor(1, "gateway-import")
             loop = asyncio.get_running_loop()
             loading = loop.run_in_executor(executor, importlib.import_module, "sup.gateway_http")
@@ -189,18 +125,20 @@ class Gateway:
             await loading
             from sup.gateway_http import serve
 
-            hosts = frozenset({self._http[0].lower()})
-            self._serving = await serve(self._api, self._tcp, hosts)
+            self._serving = await serve(self._api, self._tcp, self._http[0].lower())
+            memory.trim()
         except Exception:
-            # A supervisor without it still supervises; clients are refused, not left hanging.
+            # Without its HTTP server a supervisor still supervises; clients are refused, not left
+            # hanging.
             log.exception("gateway failed")
             self._tcp.close()
             self._tcp = None
 
     def _close_sockets(self) -> None:
-        if self._tcp is not None:
-            self._tcp.close()
-            self._tcp = None
+        for sock in (self._tcp, self._unix):
+            if sock is not None:
+                sock.close()
+        self._tcp = self._unix = None
         if self._unix_path is not None and self._unix_inode is not None:
             # Only the socket that we made: a successor may have put its own there already.
             with contextlib.suppress(OSError):

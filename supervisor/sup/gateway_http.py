@@ -1,8 +1,8 @@
-"""HTTP on TCP, with aiohttp: who may ask, and how much a client may cost.
+"""HTTP over TCP, on aiohttp: the bounds and the guard around ``sup.routes``.
 
-It decides that only loopback peers may change anything, and only when no foreign web page steered
-them; what is answered is decided by ``sup.gateway_table``. Bounds on connections, seconds and
-bytes hold for every client.
+It decides who may ask (a Host that is ours; for writes a loopback peer whose request no web page
+made) and how much a client may cost (bytes, connections, seconds). What a request means is in
+``sup.routes``; the unix socket of the command line is served by ``sup.control``.
 
 Only ``sup.gateway`` imports this module, and late: see there.
 """
@@ -13,63 +13,75 @@ import asyncio
 import ipaddress
 import logging
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from aiohttp.web_protocol import RequestHandler
 
-from sup import gateway_table as table
-from sup.gateway import SupervisorApi
-from sup.gateway_table import Reply, Request, problem
+from sup.routes import (
+    BODY_BYTES_MAX,
+    Answer,
+    Request,
+    SupervisorApi,
+    answer,
+    problem,
+    too_large,
+)
 
 log = logging.getLogger("sup.gateway")
+
+CONNECTIONS_MAX = 128
+"""Open connections; one more is closed at once. Each costs some 20 KB."""
+
+HEADER_SECONDS = 10.0
+"""From accept to the end of the first request's headers."""
+
+BODY_SECONDS = 10.0
+"""For the whole body of one request, once its headers are read."""
+
+KEEPALIVE_SECONDS = 30.0
+"""An idle connection is kept this long for the next request."""
 
 HEADER_BYTES_MAX = 8190
 """One header line; the number of them is bounded by ``HEADERS_MAX``."""
 
 HEADERS_MAX = 64
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 @dataclass(slots=True)
 class Serving:
     """A gateway that answers: close it to stop."""
 
-    manager: web.Server
+    runner: web.AppRunner
     server: asyncio.Server
 
     async def close(self, timeout_s: float) -> None:
         """Refuse new connections, give requests in progress ``timeout_s``, close the rest."""
         self.server.close()
-        self.manager.pre_shutdown()
-        await self.manager.shutdown(timeout_s)
+        manager = self.runner.server
+        if manager is not None:
+            manager.pre_shutdown()
+            await manager.shutdown(timeout_s)
+        await self.runner.cleanup()
 
 
-async def serve(api: SupervisorApi, sock: socket.socket, hosts: frozenset[str]) -> Serving:
-    """Answer HTTP on a TCP socket that listens already.
-
-    ``hosts`` are names allowed in ``Host`` besides localhost, in lower case.
-    """
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        if isinstance(request.protocol, _Connection):
-            request.protocol.answering = True
-        refusal = _refusal(request, hosts)
-        if refusal is not None:
-            return _response(problem(403, refusal))
-
-        async def read() -> bytes:
-            return await _read(request)
-
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        asked = Request(request.method, request.raw_path, headers, read)
-        return _response(await table.answer(api, asked))
-
-    manager = web.Server(handle, access_log=None)
+async def serve(api: SupervisorApi, sock: socket.socket, host: str) -> Serving:
+    """Answer HTTP on a socket that listens. ``host`` is allowed in ``Host`` besides localhost."""
+    app = web.Application(middlewares=[_guard(host)], client_max_size=BODY_BYTES_MAX)
+    app.router.add_route("*", "/{path:.*}", _adapt(api))
+    runner = web.AppRunner(app, handle_signals=False, access_log=None)
+    await runner.setup()
+    manager = runner.server
+    assert manager is not None
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(manager, loop), sock=sock)
-    return Serving(manager, server)
+    return Serving(runner, server)
 
 
 class _Connection(RequestHandler):
@@ -79,7 +91,7 @@ class _Connection(RequestHandler):
         super().__init__(
             manager,
             loop=loop,
-            keepalive_timeout=table.KEEPALIVE_SECONDS,
+            keepalive_timeout=KEEPALIVE_SECONDS,
             access_log=None,  # type: ignore[arg-type]  # what turns it off
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
@@ -89,16 +101,15 @@ class _Connection(RequestHandler):
         self._manager_of_all = manager
         self._first: asyncio.TimerHandle | None = None
         self.answering = False
-        """Whether one request's headers have been read."""
+        """Whether one request's headers have been read; set by the guard."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        crowded = len(self._manager_of_all.connections) >= table.CONNECTIONS_MAX
+        crowded = len(self._manager_of_all.connections) >= CONNECTIONS_MAX
         super().connection_made(transport)
         if crowded:
             self.force_close()
             return
-        loop = asyncio.get_running_loop()
-        self._first = loop.call_later(table.HEADER_SECONDS, self._headers_late)
+        self._first = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._headers_late)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._first is not None:
@@ -120,39 +131,40 @@ class _Connection(RequestHandler):
         self.answering = True
         log.debug("gateway request refused status=%s reason=%s", status, exc)
         text = message or HTTPStatus(status).phrase
-        response = _response(problem(status, " ".join(text.split())[:200]))
+        response = _problem(status, " ".join(text.split())[:200])
         response.force_close()
         return response
 
 
-def _response(reply: Reply) -> web.Response:
-    return web.Response(body=reply.body, status=reply.status, headers=reply.all_headers())
+def _guard(own_host: str) -> Middleware:
+    """The middleware: who may ask what, and every error as problem details."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if isinstance(request.protocol, _Connection):
+            request.protocol.answering = True
+        refusal = _refusal(request, own_host)
+        if refusal is not None:
+            return _problem(403, refusal)
+        try:
+            return await handler(request)
+        except web.HTTPRequestEntityTooLarge:
+            return _response(too_large())
+        except web.HTTPException as error:
+            return _problem(error.status, error.reason)
+
+    return guard
 
 
-async def _read(request: web.BaseRequest) -> bytes:
-    """The body, bounded in bytes and in time, however it was sent."""
-    if (request.content_length or 0) > table.BODY_BYTES_MAX:
-        raise table.too_large()
-    body = bytearray()
-    try:
-        async with asyncio.timeout(table.BODY_SECONDS):
-            while chunk := await request.content.readany():
-                body += chunk
-                if len(body) > table.BODY_BYTES_MAX:
-                    raise table.too_large()
-    except TimeoutError:
-        raise table.too_slow() from None
-    return bytes(body)
-
-
-def _refusal(request: web.BaseRequest, hosts: frozenset[str]) -> str | None:
+def _refusal(request: web.Request, own_host: str) -> str | None:
     """Why this client may not ask this, or None."""
     transport = request.transport
     if transport is None:
         return "connection lost"
-    # A page whose site's DNS name was rebound to our address still sends its own name as Host.
+    # A page of some site whose DNS name was rebound to our address still sends its own name as
+    # Host.
     host = _host_of(f"//{request.host}")
-    if not (host in hosts or host == "localhost" or _is_address(host)):
+    if not (host in (own_host, "localhost") or _is_address(host)):
         return f"Host {request.host[:100]!r} is not a name of this gateway"
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return None
@@ -186,3 +198,38 @@ def _is_loopback(peer: str) -> bool:
     address = ipaddress.ip_address(peer)
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def _adapt(api: SupervisorApi) -> Handler:
+    """One handler for everything: the routes know methods and paths themselves."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        path, _, query = request.raw_path.partition("?")
+        body = await _body(request)
+        return _response(await answer(api, Request(request.method, path, query, headers, body)))
+
+    return handler
+
+
+async def _body(request: web.Request) -> bytes:
+    if (request.content_length or 0) > BODY_BYTES_MAX:
+        raise web.HTTPRequestEntityTooLarge(BODY_BYTES_MAX, request.content_length or 0)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(reason=f"body not received in {BODY_SECONDS:.0f} s") from None
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.Response(
+        body=answer.body,
+        status=answer.status,
+        content_type=answer.content_type,
+        headers={"Cache-Control": "no-store", **answer.headers},
+    )
+
+
+def _problem(status: int, detail: str) -> web.Response:
+    return _response(problem(status, detail))

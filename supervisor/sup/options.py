@@ -26,10 +26,13 @@ class SupervisorOptions:
     """All settings of one supervisor; the defaults are those of ``sup run``."""
 
     state_dir: Path = field(default_factory=default_state_dir)
+    """Directory of all that survives a restart; one supervisor per directory."""
     ring: str = "default"
+    """Name of the ring; supervisors of another name are never spoken to."""
     name: str = field(default_factory=socket.gethostname)
     """Name of this supervisor in the ring."""
     listen_gossip: str = f"0.0.0.0:{GOSSIP_PORT}"
+    """``host:port`` to bind for gossip, UDP and TCP; IPv6 in brackets."""
     advertise: str | None = None
     """``host[:port]`` that others reach this supervisor at; by default taken from the bind
     address.
@@ -37,9 +40,13 @@ class SupervisorOptions:
     listen_http: str | None = f"127.0.0.1:{HTTP_PORT}"
     """``host:port`` of the REST interface; None: unix socket only."""
     peers: tuple[str, ...] = ()
+    """``host[:port]`` of members to join through, tried for ever; empty: others join here."""
     plugins: tuple[str, ...] = ()
+    """Names of the plugins to load beside the built-ins, in this order."""
     log_format: str = "text"
+    """``text`` or ``json``."""
     log_level: str = "info"
+    """Lowest level that is logged: ``debug``, ``info``, ``warning`` or ``error``."""
     service: Spec | None = None
     """Service given on the command line; its spec file is written before the first
     reconciliation.

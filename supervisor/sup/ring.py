@@ -26,6 +26,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
+from sup.edge.addresses import HostPort, pack_address, parse_host_port, primary_ip
+from sup.edge.datagrams import Hub, NodePort, clock_us
+from sup.edge.identity import open_identity
+from sup.edge.resolver import Resolver, parse_peers
+from sup.edge.sockets import bind_pair
+from sup.edge.state_files import StateDir
+from sup.edge.streams import StreamClient, StreamCounters, StreamServer
+from sup.errors import ExitCode, OperatorError
 from sup_core.config import Config
 from sup_core.events import (
     Event,
@@ -38,17 +46,8 @@ from sup_core.events import (
     Version,
 )
 from sup_core.identity import ring_hash
-from sup_core.node import Node
-
-from sup.edge.addresses import HostPort, pack_address, parse_host_port, primary_ip
-from sup.edge.datagrams import Hub, NodePort, clock_us
-from sup.edge.identity import open_identity
-from sup.edge.resolver import Resolver, parse_peers
-from sup.edge.sockets import bind_pair
-from sup.edge.state_files import StateDir
-from sup.edge.streams import StreamClient, StreamCounters, StreamServer
-from sup.errors import ExitCode, OperatorError
 from sup_core.limits import SEEDS_MAX
+from sup_core.node import Node
 
 EVENTS_MAX: Final = 8192
 """Events that wait for the reader: a join burst of 2,000 members with a few events each."""
@@ -96,6 +95,9 @@ class Ring:
     name: str
     advertised: tuple[str, int]
     node: Node
+    _hub: Hub
+    _owns_hub: bool
+    _handle: int
 
     def __init__(self, options: RingOptions, state: StateDir, disk: ThreadPoolExecutor) -> None:
         """Internal: use ``open``."""
@@ -105,6 +107,11 @@ class Ring:
         self._state = state
         self._disk = disk
         self._loop = asyncio.get_running_loop()
+        self._hub: Hub
+        self._owns_hub = True
+        self._handle = 0
+        self._where: HostPort
+        self._resolver: Resolver
         self._warnings: list[str] = []
         self._events: deque[Event | Resync] = deque()
         self._arrived = asyncio.Event()
@@ -157,7 +164,7 @@ class Ring:
             await ring._server.open(listening)
             undo.push_async_callback(ring._server.close)
             ring._handle = ring._hub.add(
-                NodePort(ring.node),
+                NodePort(ring.node, ring_hash(options.ring)),
                 datagrams,
                 ring._on_activity,
                 ring_magic(options.ring),

@@ -87,18 +87,18 @@ class HealthWatch:
                     wait_s = self._rng.uniform(0.1, 1.0) * self._interval_s
                     splayed = True
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._soon.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._soon.wait()
 
     async def _check_once(self, context: CheckContext) -> CheckResult:
         try:
-            result = await asyncio.wait_for(
-                self._check.check(context), context.timeout_s + CHECK_MARGIN_S
-            )
+            # Not wait_for: in Python 3.11 it can swallow a cancellation that comes with the result.
+            async with asyncio.timeout(context.timeout_s + CHECK_MARGIN_S):
+                return await self._check.check(context)
         except TimeoutError:
             return CheckResult(Health.CRITICAL, f"timed out after {context.timeout_s:.1f} s")
         except Exception as error:
             return CheckResult(Health.UNKNOWN, f"the check failed: {error!r}")
-        return result
 
     def _news(self, before: Health, output: str) -> None:
         self.output = output.encode("utf-8", "replace")[-OUTPUT_BYTES_MAX:].decode(

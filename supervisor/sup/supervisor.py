@@ -3,7 +3,7 @@
 It wires, and decides nothing itself: what runs comes from the spec files (``services``), what a
 group looks like from the census, roles from topologies and moments from strategies (plugins), and
 each service looks after its own process (``service``). Three loops run: ring events, spec files,
-and publishing what the services say. The REST interface calls ``api``.
+publishing what the services say, and reaping orphans. The REST interface calls ``api``.
 
 After SIGKILL the services run on; the next supervisor on the same state directory adopts them.
 """
@@ -23,6 +23,8 @@ from typing import Any
 
 from sup import __version__, logs
 from sup.api import Api
+from sup.edge import memory
+from sup.edge.processes import reap_orphans
 from sup.errors import ExitCode, OperatorError
 from sup.gateway import Gateway
 from sup.group_configs import GroupConfigs
@@ -52,6 +54,7 @@ async def run(options: SupervisorOptions) -> int:
         OperatorError: it can't start; nothing has been changed by then, or it was undone.
     """
     logs.configure(options.log_format, options.log_level)
+    memory.bound_arenas(1)  # the threads here wait for disks and names; none allocates in a hurry
     plugins = load(options.plugins)
     if options.service is not None:
         # Everything that can be wrong with the package is said before the state is touched.
@@ -129,7 +132,9 @@ class Supervisor:
                 ":".join(map(str, self.ring.advertised)),
             )
             await self.services.scan(self.census)
+            gc.collect()
             gc.freeze()
+            memory.trim()
             await self._serve()
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -149,6 +154,7 @@ class Supervisor:
                 ("ring events", self._follow_ring),
                 ("spec files", self._follow_specs),
                 ("publishing", self._follow_services),
+                ("orphans", reap_orphans),
                 ("ending", self._ending.wait),
             )
         ]

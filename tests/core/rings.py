@@ -1,7 +1,7 @@
 """A small ring in virtual time for unit tests: every packet goes through the node's Python surface.
 
-The simulator of the package does this fast and with faults of every kind; this one is short enough to
-read, so that a unit test does not depend on what it tests.
+The simulator of the package does this fast and with faults of every kind; this one is short enough
+to read, so that a unit test does not depend on what it tests.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ class Ring:
                     self.drain(index)
         self.now = end
 
-    def run_until(self, condition: Callable[[], bool], seconds: float = 60, step: float = 0.05) -> float:
+    def run_until(
+        self, condition: Callable[[], bool], seconds: float = 60, step: float = 0.05
+    ) -> float:
         """Let time pass until something holds; the seconds it took. Fails after ``seconds``."""
         start = self.now
         while not condition():

@@ -86,7 +86,9 @@ def test_ring_sees_the_dead_the_left_and_the_departed(tmp_path, ports):
 
 
 def test_spec_file_edited_by_hand_is_as_good_as_the_command(tmp_path, ports):
-    """A spec file that appears is loaded, edited is acted on, half-edited is ignored, gone is gone."""
+    """A spec file that appears is loaded, edited is acted on, half-edited is ignored, gone is
+    gone.
+    """
     one = member(tmp_path / "a", ports[0])
     spec = tmp_path / "a" / "specs" / "sleeper.toml"
     with supervisors(one):

@@ -253,17 +253,18 @@ def test_hub_after_a_stall_hands_in_the_socket_before_the_timer(
 
     class Judge(Ticker):
         seen = -1
+        received: Callable[[], int]
 
         def handle_timeout(self, now: int) -> None:
             super().handle_timeout(now)
-            self.seen = hub.counters(handle)["received"]
+            self.seen = self.received()
 
     async def body() -> None:
-        nonlocal hub, handle
         hub = Hub(asyncio.get_running_loop())
         judge, sock = Judge([clock_us() + 20_000]), udp()
         where = sock.getsockname()
         handle = hub.add(judge, sock)
+        judge.received = lambda: hub.counters(handle)["received"]
         with udp() as peer:
             for _ in range(1500):  # more than a wake-up reads; the loop does not run meanwhile
                 peer.sendto(b"late", where)
@@ -273,8 +274,6 @@ def test_hub_after_a_stall_hands_in_the_socket_before_the_timer(
         assert judge.seen == 1500
         hub.close()
 
-    hub: Hub
-    handle = 0
     run(loop_factory, body)
 
 

@@ -371,6 +371,42 @@ async def test_orphan_reaper_with_asyncio_subprocess_its_exit_code_survives() ->
     assert await child.wait() == 4
 
 
+REAPING_SUPERVISOR = """
+import asyncio, os, subprocess, sys
+from sup.edge import processes
+from sup.edge.process_tree import all_stats
+
+def children():
+    return [stat for stat in all_stats().values() if stat.ppid == os.getpid()]
+
+async def main():
+    processes.REAP_INTERVAL_S = 0.05
+    processes.OrphanReaper.__init__.__defaults__ = (0.0,)
+    task = asyncio.create_task(processes.reap_orphans())
+    await asyncio.sleep(0)
+    subprocess.run(["sh", "-c", "setsid sleep 0.3 & exit 0"], check=True)
+    orphans = children()
+    assert len(orphans) == 1, orphans
+    for _ in range(500):
+        if not children():
+            break
+        await asyncio.sleep(0.02)
+    assert not children(), children()
+
+asyncio.run(main())
+"""
+
+
+def test_reap_orphans_adopts_and_reaps_what_a_dead_parent_left() -> None:
+    """A supervisor inherits the orphans of its services and leaves no zombie of them."""
+    subprocess.run(
+        [sys.executable, "-c", REAPING_SUPERVISOR],
+        check=True,
+        timeout=60,
+        env={**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+    )
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change user")
 async def test_spawn_with_user_as_root_runs_with_that_users_rights(tmp_path: Path) -> None:
     """User, group and supplementary groups are all changed, and the umask is set."""
@@ -393,3 +429,13 @@ def test_resolve_credentials_unknown_user_is_an_operator_error() -> None:
 
     with pytest.raises(OperatorError, match="'no-such-user' does not exist"):
         resolve_credentials("no-such-user", None)
+
+
+async def test_stop_daemon_outside_the_group_gets_the_stop_signal_too(tmp_path: Path) -> None:
+    """A daemon with a session of its own may end in good order, like everything else."""
+    daemon = "trap 'echo saved; exit' TERM; echo ready; while :; do sleep 0.01; done"
+    (tmp_path / "daemon.sh").write_text(daemon)
+    process = await shell(tmp_path, "setsid sh daemon.sh & exec sleep 60")
+    await until(lambda: "ready" in lines(tmp_path / "out"))
+    assert await process.stop(signal.SIGTERM, 10) == []
+    assert "saved" in lines(tmp_path / "out")

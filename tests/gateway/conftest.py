@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -22,40 +21,15 @@ def pytest_asyncio_loop_factories(
     return {"uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture(params=["tcp", "unix"])
-async def harness(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
-    """A gateway that is open, asked over TCP and, in a second run of the test, over the socket."""
-    async with opened(tmp_path) as harness:
-        harness.unix = request.param == "unix"
-        yield harness
-
-
 @pytest.fixture
-async def tcp(tmp_path: Path) -> AsyncIterator[Harness]:
-    """A gateway that is asked over TCP."""
-    async with opened(tmp_path) as harness:
-        yield harness
-
-
-@pytest.fixture
-async def control(tmp_path: Path) -> AsyncIterator[Harness]:
-    """A gateway that is asked over the control socket."""
-    async with opened(tmp_path) as harness:
-        harness.unix = True
-        yield harness
-
-
-@contextlib.asynccontextmanager
-async def opened(directory: Path) -> AsyncIterator[Harness]:
-    """A gateway on a free port and on a socket in ``directory``."""
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    """A gateway that is open, on TCP and on a unix socket."""
     api = FakeApi()
-    path = directory / "control.sock"
+    path = tmp_path / "control.sock"
     gateway = Gateway(api, http=("127.0.0.1", 0), unix_path=path)
     await gateway.open()
-    try:
-        yield Harness(api, gateway, path)
-    finally:
-        await gateway.close()
+    yield Harness(api, gateway, path)
+    await gateway.close()
 
 
 @pytest.fixture

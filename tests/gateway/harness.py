@@ -48,8 +48,6 @@ class Harness:
     api: FakeApi
     gateway: Gateway
     path: Path
-    unix: bool = False
-    """Whether to ask over the control socket."""
 
     @property
     def port(self) -> int:
@@ -64,13 +62,14 @@ class Harness:
         body: bytes | None = None,
         *,
         headers: Mapping[str, str] | None = None,
+        unix: bool = False,
     ) -> Answer:
         """Ask from a thread, as a client in another process would."""
 
         def blocking() -> Answer:
             connection = (
                 _UnixConnection(self.path)
-                if self.unix
+                if unix
                 else http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
             )
             try:
@@ -83,15 +82,9 @@ class Harness:
 
         return await asyncio.to_thread(blocking)
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection on which nothing has been sent."""
-        if self.unix:
-            return await asyncio.open_unix_connection(self.path)
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
     async def raw(self, data: bytes, *, until_close_s: float = 5.0) -> bytes:
         """Send bytes and read until the gateway closes (or the time is up)."""
-        reader, writer = await self.connect()
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(data)
             await writer.drain()

@@ -1,4 +1,4 @@
-"""A small template language and a workshop that makes packages, services and views for the tests."""
+"""A small template language, and a workshop that makes packages, services and views."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Workshop:
         self.services: list[Service] = []
 
     def package(self, plan: str = "", **files: str) -> None:
-        """Write a package: ``hooks__run``, ``config__web.conf`` … name files, text is a template."""
+        """Write a package: ``hooks__run``, ``config__web`` … name files, text is a template."""
         self.package_dir.mkdir(exist_ok=True)
         (self.package_dir / "plan.toml").write_text(f'[package]\nname = "web"\n{plan}')
         for name, text in files.items():

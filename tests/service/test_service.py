@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 from tests.service.conftest import Workshop, until
@@ -15,6 +18,7 @@ from sup.edge.service_dir import mark_prefix
 from sup.errors import ConflictError
 from sup.model.backoff import Backoff
 from sup.model.health import Health
+from sup.service import Service
 
 SLEEP = "exec sleep 60"
 
@@ -22,11 +26,8 @@ SLEEP = "exec sleep 60"
 async def test_service_with_run_hook_comes_up_with_its_files_and_log(workshop: Workshop) -> None:
     """Config and hooks are rendered, the process runs in its directory, its output is logged."""
     workshop.package(
-        hooks__run='echo "$SUP_SERVICE $SUP_GROUP"; pwd; cat "$SUP_CONFIG_DIR/web.conf"; ' + SLEEP,
-        config__web_conf="port={{cfg.port}}\n",
-    )
-    (workshop.package_dir / "config" / "web_conf").rename(
-        workshop.package_dir / "config" / "web.conf"
+        hooks__run='echo "$SUP_SERVICE $SUP_GROUP"; pwd; cat "$SUP_CONFIG_DIR/web"; ' + SLEEP,
+        config__web="port={{cfg.port}}\n",
     )
     service = workshop.service()
     service.start()
@@ -37,6 +38,7 @@ async def test_service_with_run_hook_comes_up_with_its_files_and_log(workshop: W
     assert (status.process, status.desired, status.restarts) == ("up", "up", 0)
     assert status.config_version == "v1"
     assert status.pid is not None
+    await until(workshop.paths.pid_file.exists)
     assert workshop.paths.pid_file.read_text() == f"{status.pid}\n"
 
 
@@ -67,7 +69,7 @@ async def test_service_topology_holds_start_until_it_may(workshop: Workshop) -> 
 
 
 async def test_service_exit_is_restarted_by_backoff(workshop: Workshop) -> None:
-    """A service that ends, with whatever code, is started anew after a wait, and the code is shown."""
+    """A service that ends, with whatever code, is started anew after a wait; the code is shown."""
     workshop.package(hooks__run='echo up >> "$SUP_DATA_DIR/starts"; exit 3')
     service = workshop.up(backoff=Backoff(0.3, 0.4, 60.0))
     seen = []
@@ -188,12 +190,23 @@ async def test_service_restart_in_backoff_starts_at_once(workshop: Workshop) -> 
     assert service.status().process == "up"
 
 
+async def test_service_restart_that_topology_would_hold_is_refused(workshop: Workshop) -> None:
+    """A service that could not come back is not taken down by a restart."""
+    service = workshop.up(["sleep", "60"])
+    await until(lambda: service.status().process == "up")
+    pid = service.status().pid
+    workshop.view(service, may_start=False, reason="no quorum")
+    with pytest.raises(ConflictError, match="no quorum"):
+        await asyncio.wait_for(service.restart(), 15)
+    assert service.status().pid == pid
+
+
 async def test_service_stop_ends_everything_and_runs_post_stop_after_it(workshop: Workshop) -> None:
     """post-stop runs when no process of the service is left, deaf daemons included."""
     workshop.package(
         plan="[service]\nstop_timeout = 0.3",
         hooks__run="trap '' TERM; (setsid sleep 61 &) ; echo ready; while :; do sleep 0.05; done",
-        hooks__post_stop='pgrep -f "^sleep 61" > "$SUP_DATA_DIR/left"; echo done >> "$SUP_DATA_DIR/left"',
+        hooks__post_stop='(pgrep -f "^sleep 61"; echo done) > "$SUP_DATA_DIR/left"',
     )
     service = workshop.up()
     await until(lambda: "ready" in workshop.log)
@@ -204,6 +217,11 @@ async def test_service_stop_ends_everything_and_runs_post_stop_after_it(workshop
     assert read_stat(pid) is None
     assert service.status().process == "down"
     assert service.status().last_exit == "signal SIGKILL"
+
+
+def has_health(service: Service, health: Health) -> bool:
+    """Whether the verdict is ``health``."""
+    return service.status().health is health
 
 
 async def test_service_health_hook_codes_become_words(workshop: Workshop) -> None:
@@ -225,7 +243,7 @@ async def test_service_health_hook_codes_become_words(workshop: Workshop) -> Non
     ):
         (workshop.paths.data / "code.new").write_text(f"{code}\n")
         (workshop.paths.data / "code.new").rename(workshop.paths.data / "code")
-        await until(lambda health=health: service.status().health is health)
+        await until(partial(has_health, service, health))
         assert f"code {code}" in service.status().output
 
 
@@ -245,7 +263,7 @@ async def test_service_failures_before_critical_are_counted(workshop: Workshop) 
     workshop.package(
         plan="[service.health]\nfailures_before_critical = 3",
         hooks__run=SLEEP,
-        hooks__health_check='echo x >> "$SUP_DATA_DIR/checks"; test ! -e "$SUP_DATA_DIR/bad" || exit 2',
+        hooks__health_check='cd "$SUP_DATA_DIR"; echo x >> checks; test ! -e bad || exit 2',
     )
     service = workshop.up()
     await until(lambda: service.status().health is Health.OK)
@@ -265,7 +283,7 @@ async def test_service_post_run_runs_after_the_start_and_is_retried(workshop: Wo
     """post-run follows the start; a failing one is tried again without touching the service."""
     workshop.package(
         hooks__run=SLEEP,
-        hooks__post_run='echo x >> "$SUP_DATA_DIR/runs"; test $(wc -l < "$SUP_DATA_DIR/runs") -ge 2',
+        hooks__post_run='cd "$SUP_DATA_DIR"; echo x >> runs; test $(wc -l < runs) -ge 2',
     )
     service = workshop.up()
     await until(lambda: len(workshop.lines("runs")) == 2)
@@ -282,3 +300,43 @@ async def test_service_changed_is_not_lost_between_two_waits(workshop: Workshop)
     service.set_desired(False)
     await until(lambda: service.status().process == "down")
     await asyncio.wait_for(service.changed(), 5)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change user")
+async def test_service_with_user_as_root_runs_hooks_and_process_as_that_user() -> None:
+    """Hooks, process and files belong to the plan's user, whose own directories are writable."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o711)
+        workshop = Workshop(Path(directory))
+        workshop.package(
+            plan='[service]\nuser = "nobody"',
+            hooks__init='id -un > "$SUP_DATA_DIR/init"',
+            hooks__run='id -un; cat "$SUP_CONFIG_DIR/web"; touch "$SUP_SERVICE_DIR/x"; ' + SLEEP,
+            hooks__health_check="id -un",
+            config__web="port={{cfg.port}}\n",
+        )
+        service = workshop.service()
+        (Path(directory) / "state").mkdir(mode=0o700)  # as the supervisor makes it
+        service.start()
+        workshop.view(service, port=80)
+        try:
+            await until(lambda: "nobody" in service.status().output)
+            assert workshop.lines("init") == ["nobody"]
+            assert workshop.log[:2] == ["nobody", "port=80"]
+            assert not (workshop.paths.root / "x").exists()
+            assert workshop.paths.config.stat().st_uid == 0
+        finally:
+            await service.stop()
+
+
+async def test_service_stopped_in_the_moment_a_check_ends_is_not_held_up(
+    workshop: Workshop,
+) -> None:
+    """A cancellation that meets a finished check is not lost: checks without pause, many stops."""
+    workshop.package(hooks__run=SLEEP, hooks__health_check="true")
+    service = workshop.up(health_interval=0.001)
+    for _ in range(15):
+        await until(lambda: service.status().health is Health.OK)
+        began = time.monotonic()
+        await service.restart()
+        assert time.monotonic() - began < 8

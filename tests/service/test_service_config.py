@@ -7,17 +7,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.service.conftest import Workshop, until
 
 from sup.edge.processes import load_identity
+from sup.service import Service
 
 RUN = "echo start; exec sleep 60"
 CONFIG = "port={{cfg.port}}\n"
 COUNT = 'echo "$(cat "$SUP_CONFIG_DIR/web")" >> "$SUP_DATA_DIR/reconfigured"'
 
 
-async def up(workshop: Workshop, **cfg: object):  # type: ignore[no-untyped-def]
+async def up(workshop: Workshop, **cfg: Any) -> Service:
     """The package's service, up with this configuration."""
     service = workshop.service()
     service.start()
@@ -177,7 +179,8 @@ async def main():
     service = workshop.service()
     service.start()
     workshop.view(service, port=80, version="v1")
-    await until(lambda: service.status().process == "up" and workshop.paths.pid_file.exists())
+    await until(lambda: service.status().process == "up" and workshop.paths.pid_file.exists()
+                and workshop.log)
     os._exit(9)
 
 asyncio.run(main())
@@ -227,7 +230,7 @@ async def test_adoption_with_a_change_meanwhile_applies_it(workshop: Workshop) -
     await until(lambda: service.status().config_version == "v2")
     assert service.status().process == "up"
     assert service.status().pid != identity.pid
-    assert workshop.log == ["start", "start"]
+    await until(lambda: workshop.log == ["start", "start"])
 
 
 async def test_adoption_wanted_down_stops_the_process(workshop: Workshop) -> None:
@@ -252,7 +255,7 @@ async def test_unrecorded_process_of_a_dead_supervisor_is_replaced_not_doubled(
     service = await up(workshop, port=80)
     assert service.status().process == "up"
     assert service.status().pid != identity.pid
-    assert workshop.log == ["start", "start"]
+    await until(lambda: workshop.log == ["start", "start"])
 
 
 async def test_detach_leaves_the_process_for_the_next(workshop: Workshop) -> None:

@@ -32,7 +32,7 @@ class ExecCheck:
     """Runs the hook once per check, as the service's user, in the service's environment."""
 
     async def check(self, context: CheckContext) -> CheckResult:
-        """Run the hook, at most ``context.timeout_s``; kills it with all its children after that."""
+        """Run the hook, at most ``context.timeout_s``; kills its whole tree then."""
         if not context.process_up:
             return CheckResult(Health.CRITICAL, "the process is not up")
         if context.hook_path is None:

@@ -27,7 +27,8 @@ cdef enum:
     FLUSH_ROUNDS_MAX = 64     # 4,096 packets per input; the node's own bounds are far below
     RECEIVE_ERRORS_MAX = 64   # pending errors read off one socket per wake-up
     IN_BYTES = 2048           # above the 1400 of the protocol: a longer one shows as truncated
-    OUT_BYTES = 1408
+    OUT_BYTES = 1408          # the 1400 of a node and the tag
+    TAG_BYTES = 8
     CONTROL_WORDS = 8         # 64 bytes for ancillary data, aligned
     SLOTS_MAX = 65536
     MAGIC_BYTES_MAX = 16
@@ -61,6 +62,7 @@ cdef struct Slot:
     uint64_t received_bytes
     uint64_t foreign
     uint64_t truncated
+    uint64_t damaged          # the ring is ours, the tag is wrong
     uint64_t kernel_drops     # receive buffer full, or refused by the filter
     uint64_t receive_errors
     uint64_t sent

@@ -7,7 +7,7 @@ from sup_core.node cimport Node
 
 
 cdef class Port:
-    cdef void receive(
+    cdef bint receive(
         self, const uint8_t* data, Py_ssize_t size, const Address* source, int64_t now
     ) noexcept
     cdef Py_ssize_t transmit(self, uint8_t* buffer, Address* target) noexcept
@@ -15,6 +15,7 @@ cdef class Port:
 
 cdef class NodePort(Port):
     cdef readonly Node node
+    cdef uint64_t _key
 
 
 cdef class EchoPort(Port):

@@ -97,7 +97,8 @@ async def run_hook(
         timed_out = False
         end = Exit()
         try:
-            end = await asyncio.wait_for(process.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                end = await process.wait()
         except TimeoutError:
             timed_out = True
         finally:

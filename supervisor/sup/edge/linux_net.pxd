@@ -22,6 +22,10 @@ cdef extern from "<arpa/inet.h>" nogil:
     uint16_t htons(uint16_t)
     uint16_t ntohs(uint16_t)
 
+cdef extern from "<endian.h>" nogil:
+    uint64_t htole64(uint64_t)
+    uint64_t le64toh(uint64_t)
+
 cdef extern from "<netinet/in.h>" nogil:
     ctypedef unsigned int socklen_t
     cdef struct in_addr:

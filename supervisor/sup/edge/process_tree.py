@@ -41,6 +41,7 @@ class ProcessStat:
 
     pid: int
     ppid: int
+    group: int
     session: int
     start_ticks: int
     state: str
@@ -69,7 +70,12 @@ def read_stat(pid: int) -> ProcessStat | None:
     # one.
     fields = line[line.rfind(b")") + 2 :].split()
     return ProcessStat(
-        pid, int(fields[1]), int(fields[3]), int(fields[19]), fields[0].decode("ascii")
+        pid,
+        int(fields[1]),
+        int(fields[2]),
+        int(fields[3]),
+        int(fields[19]),
+        fields[0].decode("ascii"),
     )
 
 

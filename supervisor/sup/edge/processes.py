@@ -31,11 +31,14 @@ from sup.edge.process_tree import (
     KILL_DEADLINE_S,
     MARK_VARIABLE,
     OrphanReaper,
+    become_subreaper,
     boot_id,
     find_tree,
     kill_tree,
     read_stat,
+    send_signal,
 )
+from sup.edge.state_files import write_durable
 from sup.edge.users import Credentials
 
 UMASK = 0o027
@@ -121,7 +124,9 @@ class Process:
             return
 
     async def stop(self, number: int, timeout_s: float) -> list[int]:
-        """Signal the group, give the whole tree ``timeout_s``, then SIGKILL what is left of it.
+        """Signal the whole tree, give it ``timeout_s``, then SIGKILL what is left of it.
+
+        The group is signalled in one go, before anything else; daemons that left it come next.
 
         Bounded by ``timeout_s`` + 2 × ``KILL_DEADLINE_S``. Returns the pids that could not be
         killed.
@@ -130,8 +135,10 @@ class Process:
         self.signal(number)
         # A process that is stopped (SIGSTOP) must run to act on the signal.
         self.signal(signal.SIGCONT)
+        await asyncio.to_thread(self._signal_outside_group, number)
         try:
-            await asyncio.wait_for(self._exited.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._exited.wait()
         except TimeoutError:
             return await self.clear()
         # The first process is often a shell that dies before its child has saved its data: the
@@ -163,12 +170,19 @@ class Process:
         identity = self.identity
         left = await asyncio.to_thread(kill_tree, identity.pid, identity.start_ticks, identity.mark)
         try:
-            await asyncio.wait_for(self._exited.wait(), KILL_DEADLINE_S)
+            async with asyncio.timeout(KILL_DEADLINE_S):
+                await self._exited.wait()
         except TimeoutError:
             left = sorted({*left, identity.pid})
             self._loop.remove_reader(self._pidfd)
         self._release()
         return left
+
+    def _signal_outside_group(self, number: int) -> None:
+        identity = self.identity
+        for stat in find_tree(identity.pid, identity.start_ticks, identity.mark):
+            if stat.group != identity.pid:
+                send_signal(stat, number)
 
     def _tree(self) -> list[int]:
         identity = self.identity
@@ -262,12 +276,7 @@ def adopt(identity: ProcessIdentity) -> Process | None:
 
 def save_identity(path: Path, identity: ProcessIdentity) -> None:
     """Write ``process.json`` so that it is whole or absent after a crash. Blocks on the disk."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(msgspec.json.encode(identity))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_durable(path, msgspec.json.encode(identity))
 
 
 def load_identity(path: Path) -> ProcessIdentity | None:
@@ -281,9 +290,11 @@ def load_identity(path: Path) -> ProcessIdentity | None:
 
 
 async def reap_orphans() -> None:
-    """Reap for ever the dead that were handed to us (as subreaper or PID 1); a task of the
-    supervisor.
+    """Become the parent of orphaned descendants and reap the dead among them, for ever.
+
+    One task of the supervisor; it is what makes it fit to be PID 1 of a container, too.
     """
+    become_subreaper()
     reaper = OrphanReaper(_known)
     loop = asyncio.get_running_loop()
     while True:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,8 +31,12 @@ def prepare_directory(paths: ServicePaths, credentials: Credentials | None) -> N
     """
     paths.root.parent.mkdir(parents=True, exist_ok=True)
     if credentials is not None:
-        # The service's user has to get through to its own directory, and no further.
-        os.chmod(paths.root.parent, 0o711)
+        # The service's user has to get through to its own directory; it may list nothing on the
+        # way.
+        for directory in (paths.root.parent, paths.root.parent.parent):
+            mode = stat.S_IMODE(directory.stat().st_mode)
+            if not mode & stat.S_IXOTH:
+                os.chmod(directory, mode | stat.S_IXOTH)
     gid = -1 if credentials is None else credentials.gid
     uid = -1 if credentials is None else credentials.uid
     for path in (paths.root, paths.config, paths.hooks, paths.static):

@@ -8,6 +8,7 @@ the second only.
 
 from __future__ import annotations
 
+import _thread
 import datetime
 import os
 import random
@@ -41,6 +42,11 @@ _EVENTS = (
 )
 _FORBIDDEN: dict[Any, str] = {
     **{getattr(time, name): f"time.{name}" for name in _CLOCKS if hasattr(time, name)},
+    **{
+        getattr(_thread, name): "a thread"
+        for name in ("start_new_thread", "start_joinable_thread", "_start_joinable_thread")
+        if hasattr(_thread, name)
+    },
     os.urandom: "os.urandom",
     print: "print",
     input: "input",

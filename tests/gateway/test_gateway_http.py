@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.fake_supervisor import FakeApi
 from tests.gateway.harness import Answer, Harness
 
-from sup import gateway_http, gateway_table
+from sup import gateway_http
 from sup.errors import ExitCode
 
 
@@ -24,9 +24,10 @@ def problem(answer: Answer, status: int) -> dict[str, Any]:
     return answer.json
 
 
-async def test_get_status_both_sockets_same_answer(harness: Harness) -> None:
+@pytest.mark.parametrize("unix", [False, True])
+async def test_get_status_both_sockets_same_answer(harness: Harness, unix: bool) -> None:
     """TCP and the control socket are the same interface."""
-    answer = await harness.ask("GET", "/v1/status")
+    answer = await harness.ask("GET", "/v1/status", unix=unix)
     assert answer.status == 200
     assert answer.json == harness.api.status()
 
@@ -84,32 +85,32 @@ async def test_put_config_bad_toml_bad_request(harness: Harness) -> None:
     assert found["exit_code"] == ExitCode.BAD_INPUT
 
 
-async def test_put_config_too_large_refused(harness: Harness) -> None:
-    """The bound holds, and nothing is applied."""
-    body = b"#" * (gateway_table.BODY_BYTES_MAX + 1)
-    found = problem(await harness.ask("PUT", "/v1/groups/web.default/config", body), 413)
-    assert "65536" in found["detail"]
-    assert harness.api.calls == []
-
-
-async def test_put_config_chunked_bound_holds_or_length_is_asked_for(harness: Harness) -> None:
-    """A body of unknown length is counted as it comes; the control socket wants the length."""
-    body = b"#" * (gateway_table.BODY_BYTES_MAX + 1)
-    answer = await harness.raw(
-        b"PUT /v1/groups/web.default/config HTTP/1.1\r\nHost: localhost\r\n"
-        b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-        + f"{len(body):x}".encode()
-        + b"\r\n"
-        + body
-        + b"\r\n0\r\n\r\n"
-    )
-    assert (b" 411 " if harness.unix else b" 413 ") in answer.split(b"\r\n")[0]
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_put_config_too_large_refused(harness: Harness, chunked: bool) -> None:
+    """The bound holds with and without a declared length, and nothing is applied."""
+    body = b"#" * (gateway_http.BODY_BYTES_MAX + 1)
+    if chunked:
+        size = f"{len(body):x}".encode()
+        data = (
+            (
+                b"PUT /v1/groups/web.default/config HTTP/1.1\r\nHost: localhost\r\n"
+                b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
+            + size
+            + b"\r\n"
+            + body
+            + b"\r\n0\r\n\r\n"
+        )
+        assert b" 413 " in (await harness.raw(data)).split(b"\r\n")[0]
+    else:
+        found = problem(await harness.ask("PUT", "/v1/groups/web.default/config", body), 413)
+        assert "65536" in found["detail"]
     assert harness.api.calls == []
 
 
 async def test_put_config_largest_body_accepted(harness: Harness) -> None:
     """Exactly the limit is allowed."""
-    body = b"#" * gateway_table.BODY_BYTES_MAX
+    body = b"#" * gateway_http.BODY_BYTES_MAX
     assert (await harness.ask("PUT", "/v1/groups/web.default/config", body)).status == 200
 
 
@@ -126,6 +127,7 @@ async def test_get_config_never_applied_not_found(harness: Harness) -> None:
         ("GET", "/v1/nothing", 404),
         ("POST", "/v1/status", 405),
         ("PATCH", "/v1/status", 405),
+        ("BREW", "/v1/status", 400),
         ("GET", "/v1/status?x=1", 400),
         ("PUT", "/v1/groups/a.b/config?replace=maybe", 400),
         ("PUT", "/v1/groups/a.b/config?replace=1&replace=0", 400),
@@ -176,22 +178,24 @@ async def test_post_services_object_starts(harness: Harness) -> None:
 async def test_post_depart_and_shutdown_reach_the_supervisor(harness: Harness) -> None:
     """Names are decoded from the path; shutdown is accepted, not waited for."""
     assert (await harness.ask("POST", "/v1/members/web%2D1/depart")).status == 200
-    assert (await harness.ask("POST", "/v1/shutdown")).status == 202
+    assert (await harness.ask("POST", "/v1/shutdown", unix=True)).status == 202
     assert harness.api.calls == [("depart", "web-1"), ("shutdown",)]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-async def test_host_of_a_rebound_name_forbidden(tcp: Harness, method: str) -> None:
+async def test_host_of_a_rebound_name_forbidden(harness: Harness, method: str) -> None:
     """A web page that points its own DNS name at the gateway can neither read nor write."""
-    answer = await tcp.ask(method, "/v1/groups/a.b/config", headers={"Host": "evil.example:9631"})
+    answer = await harness.ask(
+        method, "/v1/groups/a.b/config", headers={"Host": "evil.example:9631"}
+    )
     assert "evil.example" in problem(answer, 403)["detail"]
-    assert tcp.api.calls == []
+    assert harness.api.calls == []
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9631", "127.0.0.1:1", "[::1]:9631"])
-async def test_host_local_names_allowed(tcp: Harness, host: str) -> None:
+async def test_host_local_names_allowed(harness: Harness, host: str) -> None:
     """Names and addresses that no foreign page can carry are fine."""
-    assert (await tcp.ask("GET", "/v1/status", headers={"Host": host})).status == 200
+    assert (await harness.ask("GET", "/v1/status", headers={"Host": host})).status == 200
 
 
 @pytest.mark.parametrize(
@@ -203,16 +207,16 @@ async def test_host_local_names_allowed(tcp: Harness, host: str) -> None:
         {"Sec-Fetch-Site": "cross-site"},
     ],
 )
-async def test_write_from_foreign_page_forbidden(tcp: Harness, headers: dict[str, str]) -> None:
+async def test_write_from_foreign_page_forbidden(harness: Harness, headers: dict[str, str]) -> None:
     """A browser that was sent here by another site may not write."""
-    problem(await tcp.ask("POST", "/v1/shutdown", headers=headers), 403)
-    assert tcp.api.calls == []
+    problem(await harness.ask("POST", "/v1/shutdown", headers=headers), 403)
+    assert harness.api.calls == []
 
 
-async def test_write_from_own_page_allowed(tcp: Harness) -> None:
+async def test_write_from_own_page_allowed(harness: Harness) -> None:
     """The same origin may."""
-    origin = {"Origin": f"http://127.0.0.1:{tcp.port}"}
-    assert (await tcp.ask("POST", "/v1/shutdown", headers=origin)).status == 202
+    origin = {"Origin": f"http://127.0.0.1:{harness.port}"}
+    assert (await harness.ask("POST", "/v1/shutdown", headers=origin)).status == 202
 
 
 @pytest.mark.parametrize(
@@ -231,9 +235,7 @@ def test_loopback_peer_forms(peer: str, loopback: bool) -> None:
         b"GET /v1/status HTTP/9.9\r\n\r\n",
         b"GET /v1/status HTTP/1.1\r\nContent-Length: x\r\n\r\n",
         b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n"
-        + b"".join(b"X-%d: y\r\n" % n for n in range(200))
-        + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(200)),
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 70000 + b"\r\n\r\n",
     ],
 )
@@ -252,7 +254,7 @@ async def test_silent_connection_closed_in_time(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that never finishes its headers costs a connection for a bounded time only."""
-    monkeypatch.setattr(gateway_table, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(gateway_http, "HEADER_SECONDS", 0.1)
     await harness.ask("GET", "/v1/status")
     assert await harness.raw(b"GET /v1/sta") == b""
 
@@ -261,7 +263,7 @@ async def test_slow_body_answered_in_time(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body that never comes is 408 after a bounded time."""
-    monkeypatch.setattr(gateway_table, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(gateway_http, "BODY_SECONDS", 0.1)
     answer = await harness.raw(
         b"PUT /v1/groups/a.b/config HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         b"Content-Length: 100\r\n\r\nx"
@@ -273,9 +275,9 @@ async def test_connections_over_the_limit_closed(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One connection too many is closed; when others go, new ones are served again."""
-    monkeypatch.setattr(gateway_table, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(gateway_http, "CONNECTIONS_MAX", 2)
     await harness.ask("GET", "/v1/status")
-    held = [await harness.connect() for _ in range(2)]
+    held = [await asyncio.open_connection("127.0.0.1", harness.port) for _ in range(2)]
     await asyncio.sleep(0.05)
     try:
         refused = await harness.raw(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -302,7 +304,9 @@ async def test_close_waits_for_the_request_in_progress(harness: Harness) -> None
 
 async def test_first_connections_together_all_answered(harness: Harness) -> None:
     """Clients that come while the HTTP code loads wait and are served."""
-    answers = await asyncio.gather(*(harness.ask("GET", "/v1/status") for _ in range(10)))
+    answers = await asyncio.gather(
+        *(harness.ask("GET", "/v1/status", unix=n % 2 == 0) for n in range(10))
+    )
     assert [a.status for a in answers] == [200] * 10
 
 

@@ -1,0 +1,162 @@
+"""Stream exchanges: the requests this node wants made, and the bodies it answers with.
+
+Three kinds: a synchronisation of some buckets, the same of all buckets to join, and the pull of a large
+rumor. The driver opens the streams; at most REQUESTS_MAX are out, the newest is dropped and counted.
+"""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+from sup_core.codec cimport MSG_SYNC, Message, Tag, finish_packet, write_pull, write_sync, write_wide_header
+from sup_core.counters cimport *
+from sup_core.cursor cimport Writer, writer_free, writer_init_growing
+from sup_core.identity cimport Address, address_bytes
+from sup_core.kinds cimport RULE_NONE, rule_of
+from sup_core.limits cimport BUCKET_MAP_BYTES, BUCKETS, REQUESTS_MAX, STREAM_BYTES_MAX
+from sup_core.member_table cimport STATE_SUSPECT, MemberTable
+from sup_core.packets cimport Packets
+from sup_core.prng cimport Prng
+from sup_core.pulls cimport Pull, Pulls
+from sup_core.rumor_store cimport RumorStore
+from sup_core.timers cimport TIMER_PULLS, Timers
+
+from collections import deque
+
+# Above the driver's deadlines for connecting, asking and answering together.
+cdef int64_t _REQUEST_LIFETIME_US = 20000000
+
+
+cdef class Exchanges:
+    """The stream exchanges of one node."""
+
+    def __cinit__(self, MemberTable table not None, RumorStore store not None, Packets packets not None, Pulls pulls not None, Timers timers not None, Tally tally not None) -> None:
+        self.table = table
+        self.store = store
+        self.packets = packets
+        self.ring = packets.ring
+        self.pulls = pulls
+        self.prng = pulls.prng
+        self.timers = timers
+        self.tally = tally
+        self.pulls_armed = 0x7FFFFFFFFFFFFFFF
+        self.waiting = {}
+        self.queue = deque()
+
+    cdef void request(self, int purpose, int slot, uint32_t generation, const Address* target, Writer* w) noexcept:
+        # Keep a request for the driver; when there are too many the new one is dropped, counted.
+        if w.full or len(self.waiting) >= REQUESTS_MAX:
+            self.tally.counts[COUNT_REQUESTS_DROPPED] += 1
+            if purpose == REQUEST_PULL:
+                self.pulls.failed(slot, generation, self.now)
+            return
+        self.request_id += 1
+        self.tally.counts[COUNT_REQUESTS_OUT] += 1
+        self.waiting[self.request_id] = (purpose, slot, generation, self.now)
+        self.queue.append((self.request_id, address_bytes(target), (<const char*> w.start)[:w.size]))
+
+    cdef void sync_with(self, const Address* target, const uint8_t* bits, int32_t row) noexcept:
+        """Exchange the entries of some buckets with a member; all of them, to join, when ``bits`` is NULL."""
+        cdef uint8_t everything[BUCKET_MAP_BYTES]
+        cdef Writer w
+        cdef uint32_t count = 1
+        cdef int purpose = REQUEST_SYNC
+        if bits == NULL:
+            memset(everything, 0xFF, sizeof(everything))
+            bits = everything
+            purpose = REQUEST_JOIN
+        self.packets.now = self.now
+        writer_init_growing(&w, STREAM_BYTES_MAX)
+        write_wide_header(&w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0])
+        write_sync(&w, MSG_SYNC, bits)
+        if purpose == REQUEST_JOIN:
+            # The card goes first, so that the other knows whom it talks to.
+            count += self.packets.put_member(&w, 0)
+        count += self.packets.put_entries(&w, bits, self.prng.draw_below(BUCKETS))
+        finish_packet(&w, count)
+        self.request(purpose, 0, 0, target, &w)
+        writer_free(&w)
+
+    cdef bytes sync_body(self, bytes bits, int tag):
+        cdef Writer w
+        cdef uint32_t count = 1
+        self.packets.now = self.now
+        writer_init_growing(&w, STREAM_BYTES_MAX)
+        write_wide_header(&w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0])
+        write_sync(&w, <Tag> tag, <const uint8_t*> (<const char*> bits))
+        count += self.packets.put_entries(&w, <const uint8_t*> (<const char*> bits), self.prng.draw_below(BUCKETS))
+        finish_packet(&w, count)
+        try:
+            return (<const char*> w.start)[:w.size]
+        finally:
+            writer_free(&w)
+
+    cdef bytes pull_answer(self, Message* m):
+        """The body of a large rumor, in the version held now; b"" when it is not held."""
+        cdef Writer w
+        cdef int32_t slot
+        if rule_of(m.kind) == RULE_NONE:
+            return b""
+        slot = self.store.find(<uint8_t> m.kind, m.key, m.key_size, m.origin)
+        if slot < 0:
+            self.tally.counts[COUNT_REQUESTS_REFUSED] += 1
+            return b""
+        self.packets.now = self.now
+        writer_init_growing(&w, STREAM_BYTES_MAX)
+        write_wide_header(&w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0])
+        self.packets.put_rumor(&w, slot, True)
+        finish_packet(&w, 1)
+        try:
+            return (<const char*> w.start)[:w.size]
+        finally:
+            writer_free(&w)
+
+    cdef void start_pulls(self) noexcept:
+        cdef Writer w
+        cdef Message m
+        cdef Pull* pull
+        cdef int slot
+        cdef int32_t source
+        cdef int64_t due
+        while True:
+            slot = self.pulls.next_start(self.now)
+            if slot < 0:
+                break
+            pull = &self.pulls.slots[slot]
+            source = pull.sources[pull.source_next]
+            if self.table.generations[source] != pull.source_generations[pull.source_next] or self.table.states[source] > STATE_SUSPECT or pull.tries >= pull.source_count:
+                # Its announcers are gone or had it not: somebody else may have it by now.
+                source = self.table.random_live(self.prng)
+            if source < 0:
+                self.pulls.failed(slot, pull.generation, self.now)
+                continue
+            m.kind = pull.wanted.kind
+            m.key = pull.wanted.data
+            m.key_size = pull.wanted.key_size
+            m.origin = pull.wanted.origin
+            m.a = pull.wanted.a
+            m.b = pull.wanted.b
+            m.value_hash = pull.wanted.value_hash
+            writer_init_growing(&w, STREAM_BYTES_MAX)
+            write_wide_header(&w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0])
+            write_pull(&w, &m)
+            finish_packet(&w, 1)
+            self.request(REQUEST_PULL, slot, pull.generation, &self.table.addresses[source], &w)
+            writer_free(&w)
+        due = self.pulls.next_due()
+        if due < self.pulls_armed:
+            self.pulls_armed = due
+            self.timers.arm(due, TIMER_PULLS, 0, 0)
+
+    cdef bint joining(self) noexcept:
+        """Whether a snapshot is under way."""
+        for entry in self.waiting.values():
+            if entry[0] == REQUEST_JOIN:
+                return True
+        return False
+
+    cdef void expire(self) noexcept:
+        """Give up requests that the driver never answered."""
+        for request_id, entry in list(self.waiting.items()):
+            if self.now - entry[3] > _REQUEST_LIFETIME_US:
+                del self.waiting[request_id]
+                self.tally.counts[COUNT_REQUESTS_FAILED] += 1
+                if entry[0] == REQUEST_PULL:
+                    self.pulls.failed(entry[1], entry[2], self.now)

@@ -1,0 +1,394 @@
+"""What evidence about a member does: entered, told, remembered, digested, and refuted when it is about this one.
+
+The rules of precedence are the member table's; the waits are the suspicion's. Here is what follows from an
+admitted change: the state of the row, its timers, its part of the digest, the news and the event. Hearsay
+from a synchronisation never kills and never shows: a `dead` about a live member becomes a question to it,
+an unknown member answers a ping first. Every suspicion and verdict keeps who said it, and when.
+"""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcmp, memcpy, memset
+from sup_core.anti_entropy cimport AntiEntropy
+from sup_core.blobs cimport card_drop, card_new, card_share
+from sup_core.codec cimport Message
+from sup_core.counters cimport *
+from sup_core.dissemination cimport NEWS_MEMBERS, Dissemination
+from sup_core.effects cimport EFFECT_ASK, EFFECT_PING, SOURCE_DISK, SOURCE_GOSSIP, SOURCE_SELF, SOURCE_SYNC, Effects
+from sup_core.event_queue cimport *
+from sup_core.failure_detector cimport FailureDetector
+from sup_core.identity cimport address_equal, short_of, sip_hash
+from sup_core.limits cimport INCARNATION_JUMP_MAX, WHY_MAX
+from sup_core.local_health cimport LocalHealth
+from sup_core.member_table cimport *
+from sup_core.notices cimport Notices
+from sup_core.prng cimport Prng
+from sup_core.suspicion cimport Suspicion
+from sup_core.timers cimport TIMER_CONTACT, Timers
+from sup_core.views cimport short_text
+
+from sup_core.event_queue import REASONS
+from sup_core.events import MemberState
+
+cdef enum:
+    _BOUNDED_CONTACT_SHIFT = 8
+
+
+cdef class Membership:
+    """The membership rules of one node."""
+
+    def __cinit__(self, MemberTable table not None, FailureDetector detector not None, Suspicion suspicion not None, LocalHealth health not None, Dissemination dissemination not None, AntiEntropy anti_entropy not None, Notices notices not None, Tally tally not None, ring: int) -> None:
+        self.table = table
+        self.detector = detector
+        self.timers = detector.timers
+        self.prng = detector.prng
+        self.effects = detector.effects
+        self.suspicion = suspicion
+        self.health = health
+        self.dissemination = dissemination
+        self.anti_entropy = anti_entropy
+        self.notices = notices
+        self.tally = tally
+        self.ring = <uint64_t> ring
+
+    def __dealloc__(self) -> None:
+        cdef int32_t i
+        for i in range(self.whys_capacity):
+            free(self.whys[i])
+        free(self.whys)
+
+    cdef int32_t member_message(self, Message* m, int how) noexcept:
+        # A member with its card. Gives its row, -1 when it was refused.
+        cdef int32_t row = self.table.find(short_of(m.id))
+        cdef bint known = row >= 0
+        cdef int64_t age_us = <int64_t> m.age_s * 1000000
+        cdef bint gone = m.state == STATE_DEAD or m.state == STATE_LEFT
+        if row == 0:
+            if memcmp(self.table.ids[0].octets, m.id, 16) != 0:
+                self.tally.counts[COUNT_CARD_REFUSED] += 1
+                self.notices.tell(SELF_SHORT_ID_CLASH, short_of(m.id), &m.address, self.now)
+                return -1
+            if m.epoch == self.table.epochs[0] and m.version == self.table.versions[0] and not address_equal(&m.address, &self.table.addresses[0]):
+                self.notices.tell(SELF_DUPLICATE_ID, m.epoch, &m.address, self.now)
+            self.about_me(m.epoch, m.incarnation, m.state)
+            return 0
+        if not known:
+            # News of somebody's end is no news to who never knew it; a young tombstone is part of the digest.
+            if gone and (how == SOURCE_GOSSIP or age_us > self.settings.tombstone_floor_us // 2):
+                return -1
+            row = self.table.add(m.id, self.now)
+            if row < 0:
+                self.tally.counts[COUNT_TABLE_FULL] += 1
+                return -1
+            self.table.epochs[row] = m.epoch
+            self.table.incarnations[row] = m.incarnation
+        elif memcmp(self.table.ids[row].octets, m.id, 16) != 0:
+            self.tally.counts[COUNT_CARD_REFUSED] += 1
+            self.notices.tell(SELF_SHORT_ID_CLASH, short_of(m.id), &m.address, self.now)
+            return -1
+        if not self.take_card(row, m, known):
+            return row
+        if not known:
+            if gone:
+                self.enter(row, m.state)
+                self.table.since[row] = self.now - age_us
+                self.tell_gone(row)
+            elif how == SOURCE_SYNC or how == SOURCE_DISK:
+                # Hearsay: it answers before it is shown.
+                self.arm_contact(row)
+                if how == SOURCE_SYNC and self.question():
+                    self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
+            else:
+                self.show(row, REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC)
+            return row
+        if how == SOURCE_SELF and self.table.states[row] == STATE_UNSEEN:
+            self.show(row, REASON_ANSWERED)
+        elif how == SOURCE_SYNC and self.table.states[row] == STATE_UNSEEN and not gone:
+            # Asked before, without an answer or beyond the allowance; the digests differ until it has answered.
+            if self.question():
+                self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
+        if how == SOURCE_DISK:
+            return row
+        if m.state == STATE_DEAD and how != SOURCE_GOSSIP and how != SOURCE_SELF and self.table.states[row] <= STATE_SUSPECT:
+            # A question to the member, not an accusation: it may just not have been heard of.
+            if evidence_above(m.epoch, m.incarnation, STATE_DEAD, self.table.epochs[row], self.table.incarnations[row], STATE_ALIVE):
+                self.effects.add(EFFECT_ASK, row, -1, 0, self.now, (<uint64_t> m.epoch << 32) | m.incarnation)
+            return row
+        if m.state == STATE_ALIVE and self.table.states[row] == STATE_SUSPECT and how != SOURCE_GOSSIP and how != SOURCE_SELF:
+            if m.epoch == self.table.epochs[row] and m.incarnation <= self.table.incarnations[row]:
+                return row
+        self.evidence(row, m.epoch, m.incarnation, m.state, 0, REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC)
+        return row
+
+    cdef bint take_card(self, int32_t row, Message* m, bint known) noexcept:
+        # The larger card version wins; equal versions with different content are two holders of one id.
+        if self.table.cards[row] != NULL and m.version <= self.table.versions[row]:
+            if m.version == self.table.versions[row] and m.epoch == self.table.epochs[row] and (
+                not address_equal(&m.address, &self.table.addresses[row])
+                or m.card_size != self.table.cards[row].size
+                or memcmp(m.card, self.table.cards[row].data, m.card_size) != 0
+            ):
+                self.notices.tell(SELF_DUPLICATE_ID, self.table.short_id(row), &m.address, self.now)
+            return True
+        card = card_new(m.card, m.card_size)
+        if card == NULL:
+            return False
+        self.digest_out(row)
+        card_drop(self.table.cards[row])
+        self.table.cards[row] = card
+        self.table.addresses[row] = m.address
+        self.table.versions[row] = m.version
+        if known and self.table.states[row] <= STATE_LEFT:
+            self.digest_in(row)
+            self.table.flags[row] |= FLAG_NEWS_CARD
+            self.dissemination.enqueue(NEWS_MEMBERS, row)
+            if self.table.states[row] <= STATE_SUSPECT:
+                self.member_event(row, CHANGE_UPDATED, REASON_CARD, 0)
+        return True
+
+    cdef void evidence(self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser, Reason reason) noexcept:
+        """Weigh evidence about another member; enter, tell and remember what it changes."""
+        cdef uint8_t held = self.table.states[row]
+        cdef uint32_t held_epoch = self.table.epochs[row]
+        cdef Admission admission
+        if held == STATE_UNSEEN and state == STATE_ALIVE and reason == REASON_ANSWERED:
+            self.table.admit(row, epoch, incarnation, state)
+            self.show(row, reason)
+            return
+        self.digest_out(row)
+        admission = self.table.admit(row, epoch, incarnation, state)
+        if admission == ADMIT_REFUSED:
+            self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
+        if admission != ADMIT_RAISED and admission != ADMIT_CHANGED:
+            self.digest_in(row)
+            return
+        if held == STATE_UNSEEN:
+            if state == STATE_DEAD or state == STATE_LEFT:
+                self.enter(row, state)
+                self.tell_gone(row)
+            return
+        if admission == ADMIT_RAISED:
+            self.digest_in(row)
+            if state == STATE_SUSPECT:
+                self.suspicion.end(row)
+                self.suspicion.begin_hearsay(row, accuser, self.detector.rto(), self.now)
+        else:
+            if state == STATE_SUSPECT and (held == STATE_DEAD or held == STATE_LEFT):
+                # A suspicion is the first that is heard of a new start: two transitions, told as two.
+                self.enter(row, STATE_ALIVE)
+                self.member_event(row, CHANGE_RETURNED, reason, 0)
+                self.digest_out(row)
+            self.enter(row, state)
+            if state == STATE_ALIVE:
+                if held == STATE_SUSPECT:
+                    self.member_event(row, CHANGE_REFUTED, reason, 0)
+                elif held != STATE_ALIVE:
+                    self.member_event(row, CHANGE_RETURNED, REASON_NEW_EPOCH if epoch > held_epoch else reason, 0)
+                else:
+                    self.member_event(row, CHANGE_UPDATED, REASON_NEW_EPOCH, 0)
+                if epoch > held_epoch and (self.table.versions[row] >> 16) == epoch:
+                    self.table.flags[row] |= FLAG_NEWS_CARD
+            elif state == STATE_SUSPECT:
+                if reason != REASON_PROBE_FAILED:
+                    reason = REASON_ACCUSED
+                    self.suspicion.begin_hearsay(row, accuser, self.detector.rto(), self.now)
+                self.tally.counts[COUNT_SUSPECTED] += 1
+                self.member_event(row, CHANGE_SUSPECTED, reason, accuser)
+            elif state == STATE_DEAD:
+                self.member_event(row, CHANGE_DIED, REASON_TOLD_DEAD if reason == REASON_NEWS else reason, accuser)
+            else:
+                self.member_event(row, CHANGE_LEFT, REASON_TOLD_LEFT, 0)
+            self.note(row, state, incarnation, accuser, reason)
+        self.dissemination.enqueue(NEWS_MEMBERS, row)
+
+    cdef void tell_gone(self, int32_t row) noexcept:
+        # A tombstone is shown from now on, so who follows the events must hear of it too.
+        if self.table.states[row] == STATE_DEAD:
+            self.member_event(row, CHANGE_DIED, REASON_TOLD_DEAD, 0)
+        else:
+            self.member_event(row, CHANGE_LEFT, REASON_TOLD_LEFT, 0)
+
+    cdef void enter(self, int32_t row, uint8_t state) noexcept:
+        """Enter a state, with the timers and the digest that belong to it. The digest is without the row."""
+        self.suspicion.end(row)
+        self.table.set_state(row, state, self.now)
+        self.digest_in(row)
+        if state == STATE_DEAD:
+            self.table.backoff_s[row] = 0
+            self.arm_contact(row)
+
+    cdef void show(self, int32_t row, Reason reason) noexcept:
+        """Show a member that was not shown before, and tell others of it."""
+        self.digest_out(row)
+        self.enter(row, STATE_ALIVE)
+        self.table.flags[row] |= FLAG_NEWS_CARD
+        self.dissemination.enqueue(NEWS_MEMBERS, row)
+        self.member_event(row, CHANGE_JOINED, reason, 0)
+
+    cdef void about_me(self, uint32_t epoch, uint32_t incarnation, uint8_t state) noexcept:
+        """Evidence about this member: refute what is wrong by a larger incarnation."""
+        cdef uint32_t mine = self.table.incarnations[0]
+        if epoch != self.table.epochs[0]:
+            if epoch > self.table.epochs[0]:
+                # Somebody with this id started later; only the larger epoch can stay.
+                self.notices.tell(SELF_DUPLICATE_ID, epoch, NULL, self.now)
+            return
+        if incarnation > mine and incarnation - mine > INCARNATION_JUMP_MAX:
+            self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
+            return
+        if state == STATE_ALIVE:
+            if incarnation > mine:
+                self.table.incarnations[0] = incarnation
+            return
+        if incarnation < mine:
+            # Old news to this member is news to who sent it: say once more what holds.
+            if not self.leaving:
+                self.dissemination.enqueue(NEWS_MEMBERS, 0)
+            return
+        if state == STATE_LEFT:
+            # Nothing within an epoch outranks it: either this member's own, or a forgery.
+            if not self.leaving:
+                self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
+                self.notices.tell(SELF_DUPLICATE_ID, epoch, NULL, self.now)
+            return
+        self.table.incarnations[0] = incarnation + 1
+        self.tally.counts[COUNT_REFUTED] += 1
+        self.health.refuted()
+        self.dissemination.enqueue(NEWS_MEMBERS, 0)
+
+    cdef void own_card_changed(self) noexcept:
+        self.digest_out(0)
+        self.card_count += 1
+        self.table.versions[0] = (<uint64_t> self.table.epochs[0] << 16) + self.card_count
+        self.digest_in(0)
+        self.table.flags[0] |= FLAG_NEWS_CARD
+        self.dissemination.enqueue(NEWS_MEMBERS, 0)
+
+    cdef uint64_t row_hash(self, int32_t row) noexcept:
+        cdef uint8_t raw[40]
+        cdef uint64_t words[3]
+        cdef uint8_t state = self.table.states[row]
+        memcpy(raw, self.table.ids[row].octets, 16)
+        words[0] = self.table.epochs[row]
+        words[1] = self.table.versions[row]
+        words[2] = state if state == STATE_DEAD or state == STATE_LEFT else <uint8_t> STATE_ALIVE
+        memcpy(raw + 16, words, 24)
+        return sip_hash(self.ring, 1, raw, 40)
+
+    cdef void digest_out(self, int32_t row) noexcept:
+        if self.table.flags[row] & FLAG_DIGESTED:
+            self.anti_entropy.subtract(self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed)
+            self.table.flags[row] &= ~FLAG_DIGESTED
+
+    cdef void digest_in(self, int32_t row) noexcept:
+        # The quiet time starts anew only when the digest is another one in the end.
+        cdef uint8_t state = self.table.states[row]
+        if self.table.flags[row] & FLAG_DIGESTED or state > STATE_LEFT:
+            return
+        if (state == STATE_DEAD or state == STATE_LEFT) and self.now - self.table.since[row] > self.settings.tombstone_floor_us // 2 and row != 0:
+            return
+        self.anti_entropy.add(self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed)
+        self.table.flags[row] |= FLAG_DIGESTED
+
+    cdef int64_t jitter(self, int64_t wait) noexcept:
+        # ±25 %: contacts without it clump, and a split heals in a minute instead of seconds.
+        return wait - wait // 4 + <int64_t> self.prng.draw_below(<uint32_t> (wait // 2) + 1)
+
+    cdef void arm_contact(self, int32_t row) noexcept:
+        """Contact a dead or unseen member after its wait, which doubles each time up to the largest."""
+        cdef int64_t wait = self.settings.contact_min_us << self.table.backoff_s[row]
+        if self.table.flags[row] & FLAG_CONTACT_ARMED:
+            return
+        if wait > self.settings.contact_max_us:
+            wait = self.settings.contact_max_us
+        elif self.table.backoff_s[row] < _BOUNDED_CONTACT_SHIFT:
+            self.table.backoff_s[row] += 1
+        if self.table.states[row] == STATE_UNSEEN and self.table.backoff_s[row] == 1:
+            wait = wait // 16       # a first look soon: it was alive to somebody a moment ago
+        self.table.flags[row] |= FLAG_CONTACT_ARMED
+        self.timers.arm(self.now + self.jitter(wait), TIMER_CONTACT, row, self.table.generations[row])
+
+    cdef bint question(self) noexcept:
+        """Whether this second still has a question to spend."""
+        if self.now - self.question_window >= 1000000:
+            self.question_window = self.now
+            self.questions_used = 0
+        if self.questions_used >= self.settings.questions_per_second:
+            self.tally.counts[COUNT_QUESTIONS_REFUSED] += 1
+            return False
+        self.questions_used += 1
+        self.tally.counts[COUNT_QUESTIONS] += 1
+        return True
+
+    cdef void forget(self, int32_t row) noexcept:
+        """Forget a member for good; its rumors are dropped by the caller."""
+        self.digest_out(row)
+        self.suspicion.end(row)
+        self.dissemination.remove(NEWS_MEMBERS, row)
+        if self.table.states[row] != STATE_UNSEEN:
+            self.member_event(row, CHANGE_FORGOTTEN, REASON_FLOOR, 0)
+        if row < self.whys_capacity:
+            free(self.whys[row])
+            self.whys[row] = NULL
+        self.table.forget(row)
+
+    cdef void note(self, int32_t row, uint8_t state, uint32_t incarnation, uint64_t accuser, Reason reason) noexcept:
+        """Remember who said what about a member, the latest WHY_MAX."""
+        cdef int32_t wanted
+        cdef void* p
+        cdef Why* entry
+        if state == STATE_ALIVE and (row >= self.whys_capacity or self.whys[row] == NULL):
+            return
+        if row >= self.whys_capacity:
+            wanted = self.table.capacity
+            p = realloc(self.whys, wanted * sizeof(WhyRing*))
+            if p == NULL:
+                return
+            self.whys = <WhyRing**> p
+            memset(self.whys + self.whys_capacity, 0, (wanted - self.whys_capacity) * sizeof(WhyRing*))
+            self.whys_capacity = wanted
+        if self.whys[row] == NULL:
+            self.whys[row] = <WhyRing*> calloc(1, sizeof(WhyRing))
+            if self.whys[row] == NULL:
+                return
+        entry = &self.whys[row].entries[self.whys[row].count % WHY_MAX]
+        self.whys[row].count += 1
+        entry.at = self.now
+        entry.accuser = accuser
+        entry.reason = reason
+        entry.state = state
+        entry.incarnation = incarnation
+
+    cdef void member_event(self, int32_t row, Change change, Reason reason, uint64_t other) noexcept:
+        cdef EventRecord* record = self.notices.events.push()
+        if record == NULL:
+            return
+        record.what = EVENT_MEMBER
+        record.code = change
+        record.reason = reason
+        record.other = other
+        record.id = self.table.ids[row]
+        record.address = self.table.addresses[row]
+        record.state = self.table.states[row]
+        record.epoch = self.table.epochs[row]
+        record.incarnation = self.table.incarnations[row]
+        record.version = self.table.versions[row]
+        record.since = self.table.since[row]
+        record.card = card_share(self.table.cards[row])
+
+    cdef list why(self, int32_t row):
+        """The latest suspicions and verdicts about a row, oldest first, one line each."""
+        cdef WhyRing* ring
+        cdef uint32_t first
+        cdef uint32_t i
+        if row < 0 or row >= self.whys_capacity or self.whys[row] == NULL:
+            return []
+        ring = self.whys[row]
+        first = ring.count - WHY_MAX if ring.count > WHY_MAX else 0
+        return [_why_text(&ring.entries[i % WHY_MAX]) for i in range(first, ring.count)]
+
+
+
+cdef str _why_text(Why* entry):
+    state = MemberState(entry.state).name.lower()
+    text = f"{entry.at / 1e6:.3f} s: {state} at incarnation {entry.incarnation}: {REASONS[<int> entry.reason]}"
+    return f"{text}, by {short_text(entry.accuser)}" if entry.accuser else text

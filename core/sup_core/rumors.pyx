@@ -1,0 +1,265 @@
+"""What happens to a rumor: merged by the store, digested, told, reported; published, retracted, dropped.
+
+A large one arrives as a header and is pulled. A last-writer stamp too far in the future is refused. An own
+rumor that the ring holds in a newer version than this member (it lost its state) is written above.
+"""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+from sup_core.anti_entropy cimport AntiEntropy
+from sup_core.blobs cimport RumorBlob, rumor_drop, rumor_new, rumor_share
+from sup_core.codec cimport Message
+from sup_core.counters cimport *
+from sup_core.dissemination cimport NEWS_RUMORS, Dissemination
+from sup_core.effects cimport SOURCE_DISK, SOURCE_GOSSIP
+from sup_core.event_queue cimport EVENT_RUMOR, SELF_CLOCK, SELF_DUPLICATE_ID, SELF_OWN_RUMOR, EventRecord
+from sup_core.identity cimport short_of
+from sup_core.kinds cimport RULE_NONE, RULE_OWNER, RULE_WRITER, Rule, rule_of
+from sup_core.limits cimport KEY_BYTES_MAX, ORIGIN_BYTES_MAX, ORIGIN_RUMORS_MAX, RUMOR_BYTES_MAX, RUMORS_MAX, VALUE_BYTES_MAX
+from sup_core.member_table cimport MemberTable
+from sup_core.notices cimport Notices
+from sup_core.pulls cimport Pulls
+from sup_core.rumor_store cimport OFFER_FULL, OFFER_KIND, OFFER_QUOTA, OFFER_TAKEN, Offer, RumorStore
+from sup_core.stamps cimport Stamps
+from sup_core.views cimport version_view
+
+from sup_core.errors import LimitError
+
+
+cdef class Rumors:
+    """The rumor rules of one node."""
+
+    def __cinit__(self, MemberTable table not None, RumorStore store not None, Stamps stamps not None, Pulls pulls not None, Dissemination dissemination not None, AntiEntropy anti_entropy not None, Notices notices not None, Tally tally not None) -> None:
+        self.table = table
+        self.store = store
+        self.stamps = stamps
+        self.pulls = pulls
+        self.dissemination = dissemination
+        self.anti_entropy = anti_entropy
+        self.notices = notices
+        self.tally = tally
+
+    cdef void rumor_message(self, Message* m, int32_t source, int how) noexcept:
+        cdef RumorBlob* blob
+        cdef Rule rule = rule_of(m.kind)
+        if not self.wanted(m, how):
+            return
+        if m.value != NULL and how != SOURCE_DISK and rule == RULE_OWNER and memcmp(m.origin, self.table.ids[0].octets, 16) == 0:
+            self.overrule(m)
+            return
+        blob = rumor_new(m.key, m.key_size, m.value, m.value_size)
+        if blob == NULL:
+            return
+        _name_blob(blob, m)
+        blob.value_hash = self.store.value_hash(m.value, m.value_size)
+        self.take(blob, m.age_s, how != SOURCE_DISK)
+
+    cdef void header_message(self, Message* m, int32_t source) noexcept:
+        """A large rumor is announced: pull it unless it is held."""
+        cdef RumorBlob* blob
+        cdef int32_t slot
+        cdef Rule rule = rule_of(m.kind)
+        if source <= 0 or m.value_size == 0 or not self.wanted(m, SOURCE_GOSSIP):
+            return
+        if rule == RULE_OWNER and memcmp(m.origin, self.table.ids[0].octets, 16) == 0:
+            self.overrule(m)
+            return
+        blob = rumor_new(m.key, m.key_size, NULL, 0)
+        if blob == NULL:
+            return
+        _name_blob(blob, m)
+        blob.value_hash = m.value_hash
+        slot = self.store.find(blob.kind, blob.data, blob.key_size, blob.origin)
+        if slot == -2:
+            rumor_drop(blob)
+            return
+        if slot >= 0:
+            blob.tombstone = 0
+            if rule == RULE_OWNER or rule == RULE_WRITER:
+                if self.store.weigh(blob, slot) != OFFER_TAKEN:
+                    self.tally.counts[COUNT_RUMOR_STALE] += 1
+                    rumor_drop(blob)
+                    return
+            elif self.store.entries[slot].blob.value_hash == m.value_hash:
+                rumor_drop(blob)
+                return
+        blob.tombstone = 1
+        self.pulls.want(self.store.name_of(blob.kind, m.key, m.key_size, m.origin), blob, m.value_size,
+                        source, self.table.generations[source], self.now)
+
+    cdef bint wanted(self, Message* m, int how) noexcept:
+        # Whether a rumor or its header may be looked at at all; what may not is counted.
+        cdef Rule rule = rule_of(m.kind)
+        if rule == RULE_NONE:
+            self.tally.counts[COUNT_RUMOR_KIND] += 1
+            return False
+        if rule == RULE_WRITER:
+            if self.stamps.too_far_ahead(m.a, self.now, self.settings.stamp_ahead_us):
+                self.tally.counts[COUNT_RUMOR_AHEAD] += 1
+                self.notices.tell(SELF_CLOCK, short_of(m.origin), NULL, self.now)
+                return False
+            self.stamps.observe(m.a, m.b)
+        return True
+
+    cdef bint take(self, RumorBlob* blob, uint32_t age_s, bint news) noexcept:
+        """Merge a rumor, whose reference is consumed; True when it was taken."""
+        cdef Rule rule = rule_of(blob.kind)
+        cdef int32_t slot = self.store.find(blob.kind, blob.data, blob.key_size, blob.origin)
+        cdef RumorBlob* previous = NULL
+        cdef uint64_t old_hash = 0
+        cdef uint64_t name
+        cdef uint8_t digested = 0
+        cdef int64_t age_us = <int64_t> age_s * 1000000
+        cdef int pull
+        cdef Offer verdict
+        cdef EventRecord* record
+        if slot == -1 and blob.tombstone and age_us > self.settings.tombstone_floor_us // 2 and news:
+            rumor_drop(blob)
+            return False
+        if slot >= 0 and (rule == RULE_OWNER or rule == RULE_WRITER) and self.store.weigh(blob, slot) != OFFER_TAKEN:
+            self.tally.counts[COUNT_RUMOR_STALE] += 1
+            rumor_drop(blob)
+            return False
+        if slot >= 0:
+            digested = self.store.entries[slot].digested
+            old_hash = self.store.entry_hash(slot)
+        verdict = self.store.offer(blob, self.now - age_us, &slot, &previous)
+        if verdict != OFFER_TAKEN:
+            if verdict == OFFER_QUOTA:
+                self.tally.counts[COUNT_RUMOR_QUOTA] += 1
+            elif verdict == OFFER_FULL:
+                self.tally.counts[COUNT_RUMOR_FULL] += 1
+            elif verdict == OFFER_KIND:
+                self.tally.counts[COUNT_RUMOR_KIND] += 1
+            else:
+                self.tally.counts[COUNT_RUMOR_STALE] += 1
+            return False
+        name = self.store.entries[slot].name
+        if digested:
+            self.anti_entropy.subtract(name, old_hash, self.now)
+        self.store.entries[slot].digested = 1
+        self.anti_entropy.add(name, self.store.entry_hash(slot), self.now)
+        pull = self.pulls.find(name)
+        if pull >= 0 and (
+            (rule != RULE_OWNER and rule != RULE_WRITER) or self.store.weigh(self.pulls.slots[pull].wanted, slot) != OFFER_TAKEN
+        ):
+            self.pulls.end(pull)
+        record = self.notices.events.push()
+        if record == NULL:
+            rumor_drop(previous)
+        else:
+            record.what = EVENT_RUMOR
+            record.rumor = rumor_share(self.store.entries[slot].blob)
+            record.previous = previous
+        if news:
+            self.dissemination.enqueue(NEWS_RUMORS, slot)
+        return True
+
+    cdef void overrule(self, Message* m) noexcept:
+        """The ring holds an own rumor newer than this member's (lost state): write above it."""
+        cdef int32_t slot = self.store.find(<uint8_t> m.kind, m.key, m.key_size, m.origin)
+        cdef RumorBlob* held = NULL
+        cdef RumorBlob* blob
+        if slot == -2:
+            return
+        if slot >= 0:
+            held = self.store.entries[slot].blob
+            if m.a < held.a or (m.a == held.a and m.b <= held.b):
+                return
+        if m.a > self.table.epochs[0]:
+            self.notices.tell(SELF_DUPLICATE_ID, m.a, NULL, self.now)
+            return
+        if m.a == self.table.epochs[0] and m.b > self.own_seq:
+            self.own_seq = m.b
+        if held != NULL and not held.tombstone:
+            blob = rumor_new(m.key, m.key_size, held.data + held.key_size, held.value_size)
+        else:
+            blob = rumor_new(m.key, m.key_size, NULL, 0)
+        if blob == NULL:
+            return
+        self.own_seq += 1
+        blob.kind = <uint8_t> m.kind
+        memcpy(blob.origin, m.origin, 16)
+        blob.a = self.table.epochs[0]
+        blob.b = self.own_seq
+        if held != NULL:
+            blob.value_hash = held.value_hash
+        self.notices.tell(SELF_OWN_RUMOR, m.kind, NULL, self.now)
+        self.take(blob, 0, True)
+
+    cdef object publish(self, object kind, object key, object value):
+        cdef RumorBlob* blob
+        cdef bytes raw_key = key
+        cdef bytes raw_value = value if value is not None else b""
+        cdef Rule rule
+        cdef int32_t slot
+        if not 0 < kind < 256 or rule_of(kind) == RULE_NONE:
+            raise LimitError(f"kind is {kind}, allowed are 1..191")
+        if len(raw_key) > KEY_BYTES_MAX:
+            raise LimitError(f"key is {len(raw_key)} bytes, limit is {KEY_BYTES_MAX}")
+        if len(raw_value) > VALUE_BYTES_MAX:
+            raise LimitError(f"value is {len(raw_value)} bytes, limit is {VALUE_BYTES_MAX}")
+        rule = rule_of(kind)
+        blob = rumor_new(<const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
+                         <const uint8_t*> (<const char*> raw_value) if value is not None else NULL, <uint32_t> len(raw_value))
+        if blob == NULL:
+            raise MemoryError
+        blob.kind = kind
+        memcpy(blob.origin, self.table.ids[0].octets, 16)
+        if rule == RULE_OWNER:
+            self.own_seq += 1
+            blob.a = self.table.epochs[0]
+            blob.b = self.own_seq
+        elif rule == RULE_WRITER:
+            self.stamps.next_stamp(self.now, &blob.a, &blob.b)
+        if value is not None:
+            blob.value_hash = self.store.value_hash(<const uint8_t*> (<const char*> raw_value), <uint32_t> len(raw_value))
+        before = (self.tally.counts[COUNT_RUMOR_QUOTA], self.tally.counts[COUNT_RUMOR_FULL], self.tally.counts[COUNT_RUMOR_KIND])
+        if not self.take(blob, 0, True):
+            if self.tally.counts[COUNT_RUMOR_QUOTA] > before[0]:
+                raise LimitError(f"this member's rumors are at a limit: {ORIGIN_RUMORS_MAX} rumors, {ORIGIN_BYTES_MAX} bytes; retract some")
+            if self.tally.counts[COUNT_RUMOR_FULL] > before[1]:
+                raise LimitError(f"the rumor store is full: {RUMORS_MAX} rumors, {RUMOR_BYTES_MAX} bytes")
+            if self.tally.counts[COUNT_RUMOR_KIND] > before[2]:
+                raise ValueError(f"kind {kind} merges 8-byte counters, the value is {len(raw_value)} bytes")
+        slot = self.store.find(kind, <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key), self.table.ids[0].octets)
+        return version_view(self.store.entries[slot].blob)
+
+    cdef void drop(self, int32_t slot) noexcept:
+        if self.store.entries[slot].digested:
+            self.anti_entropy.subtract(self.store.entries[slot].name, self.store.entry_hash(slot), self.anti_entropy.changed)
+        self.dissemination.remove(NEWS_RUMORS, slot)
+        self.store.drop(slot)
+
+    cdef void drop_of(self, const uint8_t* origin) noexcept:
+        """Drop the rumors that only a forgotten member may write."""
+        cdef int32_t slot
+        cdef RumorBlob* blob
+        for slot in range(self.store.slots):
+            blob = self.store.entries[slot].blob
+            if blob != NULL and rule_of(blob.kind) == RULE_OWNER and memcmp(blob.origin, origin, 16) == 0:
+                self.drop(slot)
+
+    cdef void sweep(self) noexcept:
+        """Take tombstones past half the floor out of the digest, and drop what is past it."""
+        cdef int64_t floor = self.settings.tombstone_floor_us
+        cdef int32_t i
+        cdef int64_t age
+        cdef RumorBlob* blob
+        for i in range(self.store.slots):
+            blob = self.store.entries[i].blob
+            if blob == NULL or not blob.tombstone:
+                continue
+            age = self.now - self.store.entries[i].changed
+            if age > floor // 2 and self.store.entries[i].digested:
+                self.anti_entropy.subtract(self.store.entries[i].name, self.store.entry_hash(i), self.anti_entropy.changed)
+                self.store.entries[i].digested = 0
+            if age > floor:
+                self.drop(i)
+
+
+
+cdef void _name_blob(RumorBlob* blob, Message* m) noexcept:
+    blob.kind = <uint8_t> m.kind
+    memcpy(blob.origin, m.origin, 16)
+    blob.a = m.a
+    blob.b = m.b

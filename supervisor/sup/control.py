@@ -1,0 +1,135 @@
+"""The control socket: HTTP/1.1 for the programs of this host, on a unix socket of mode 0600.
+
+The command line must work when memory is short, and must not make the supervisor import an HTTP
+library of 14 MB for one question. So this is the least server that ``curl --unix-socket`` and the
+standard library's client can talk to: one request per connection, a body only with
+``Content-Length``, no chunks, no keep-alive. Whoever can open the socket is the supervisor's own
+user; everything that a stranger may reach is served by ``sup.gateway_http``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from http import HTTPStatus
+
+from sup.routes import BODY_BYTES_MAX, Answer, Request, SupervisorApi, answer, problem, too_large
+
+log = logging.getLogger("sup.gateway")
+
+HEAD_BYTES_MAX = 16 * 1024
+"""Request line and headers together."""
+READ_SECONDS = 10.0
+"""For the whole request: a client on this host has it ready."""
+WRITE_SECONDS = 30.0
+CONNECTIONS_MAX = 64
+"""Requests at once; one more is refused with 503."""
+
+
+class Control:
+    """Answers on one listening unix socket."""
+
+    def __init__(self, api: SupervisorApi) -> None:
+        self._api = api
+        self._server: asyncio.Server | None = None
+        self._busy: set[asyncio.Task[None]] = set()
+
+    async def open(self, sock: socket.socket) -> None:
+        """Answer on ``sock``, which listens already; it is closed by ``close``."""
+        self._server = await asyncio.start_unix_server(
+            self._accept, sock=sock, limit=HEAD_BYTES_MAX
+        )
+
+    async def close(self, timeout_s: float) -> None:
+        """Refuse new connections, give requests in progress ``timeout_s``, close the rest."""
+        if self._server is None:
+            return
+        self._server.close()
+        if self._busy:
+            await asyncio.wait(self._busy, timeout=timeout_s)
+        for task in self._busy:
+            task.cancel()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._busy.add(task)
+        try:
+            if len(self._busy) > CONNECTIONS_MAX:
+                await _write(writer, problem(503, f"{CONNECTIONS_MAX} requests are in progress"))
+                return
+            try:
+                async with asyncio.timeout(READ_SECONDS):
+                    request = await _read(reader, writer)
+            except TimeoutError:
+                request = problem(408, f"request not received in {READ_SECONDS:.0f} s")
+            if request is None:
+                return
+            if isinstance(request, Request):
+                head_only = request.method == "HEAD"
+                await _write(writer, await answer(self._api, request), head_only)
+            else:
+                await _write(writer, request)
+        except (OSError, TimeoutError):
+            pass  # the client has gone; nobody is left to be told
+        finally:
+            self._busy.discard(task)
+            writer.close()
+
+
+async def _read(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> Request | Answer | None:
+    """One request, or the refusal of it, or None when the client closed without one."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError as error:
+        return problem(400, "request ends within its headers") if error.partial else None
+    except asyncio.LimitOverrunError:
+        return problem(431, f"headers are larger than the limit of {HEAD_BYTES_MAX} bytes")
+    first, *lines = head.decode("latin-1").split("\r\n")[:-2]
+    words = first.split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[1].startswith("/"):
+        return problem(400, "not an HTTP/1.1 request")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name != name.strip() or name.lower() in headers:
+            return problem(400, "a header is malformed or given twice")
+        headers[name.lower()] = value.strip()
+    path, _, query = words[1].partition("?")
+    body = b""
+    if "transfer-encoding" in headers:
+        return problem(411, "this socket wants Content-Length, not chunks")
+    if "content-length" in headers:
+        length = headers["content-length"]
+        if not (length.isascii() and length.isdigit()):
+            return problem(400, "Content-Length is not a number")
+        if len(length) > 10 or int(length) > BODY_BYTES_MAX:
+            return too_large()
+        if headers.get("expect", "").lower() == "100-continue":
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            body = await reader.readexactly(int(length))
+        except asyncio.IncompleteReadError:
+            return problem(400, "request ends within its body")
+    return Request(words[0], path, query, headers, body)
+
+
+async def _write(writer: asyncio.StreamWriter, answer: Answer, head_only: bool = False) -> None:
+    headers = {
+        "Content-Type": answer.content_type,
+        "Content-Length": str(len(answer.body)),
+        "Cache-Control": "no-store",
+        "Connection": "close",
+        **answer.headers,
+    }
+    lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace"))
+    if not head_only:
+        writer.write(answer.body)
+    async with asyncio.timeout(WRITE_SECONDS):
+        await writer.drain()
+        writer.write_eof()

@@ -1,0 +1,323 @@
+"""The routes of ``/v1``: one table from method and path to ``SupervisorApi``, free of any server.
+
+It decides how a request becomes a call, how errors look (RFC 9457 problem details) and which HTTP
+status says what. Two servers use it: ``sup.gateway_http`` (TCP, aiohttp) and ``sup.control`` (the
+unix socket of the command line). It holds no state and knows no rule of the supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
+
+log = logging.getLogger("sup.gateway")
+
+BODY_BYTES_MAX = 64 * 1024
+"""Largest request body; also the bound of one group configuration."""
+
+PATH_BYTES_MAX = 4096
+
+ANSWER_SECONDS = 300.0
+"""For one operation of the supervisor. Stopping a service takes its ``stop_timeout`` and its hooks.
+"""
+
+STATUS_OF = {
+    ExitCode.BAD_INPUT: 400,
+    ExitCode.CONFLICT: 409,
+    ExitCode.FAILED: 500,
+    ExitCode.UNREACHABLE: 503,
+    ExitCode.TIMED_OUT: 504,
+}
+
+
+class SupervisorApi(Protocol):
+    """What the routes ask of the supervisor. All results can be written as JSON.
+
+    Any method may raise ``OperatorError``; its exit code chooses the HTTP status.
+    """
+
+    def status(self) -> dict[str, Any]:
+        """This supervisor: version, ring, address, counts of members, services, warnings."""
+        ...
+
+    def members(self) -> dict[str, Any]:
+        """``{"members": [...]}``: everybody this supervisor has heard of."""
+        ...
+
+    def services(self) -> dict[str, Any]:
+        """``{"services": [...]}``: the services loaded on this host."""
+        ...
+
+    def census(self) -> dict[str, Any]:
+        """``{"groups": {...}}``: every service group with its members."""
+        ...
+
+    def health(self) -> dict[str, Any]:
+        """``{"health": word, "services": {...}}``: the worst health of the local services."""
+        ...
+
+    def group_config(self, group: str) -> dict[str, Any]:
+        """The gossiped configuration of a group; ``version`` is empty when there is none."""
+        ...
+
+    async def apply_config(
+        self, group: str, toml: bytes, *, replace: bool, if_version: str | None
+    ) -> dict[str, Any]:
+        """Merge (or replace by) a TOML document; ``ConflictError`` when ``if_version`` is old."""
+        ...
+
+    async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Load and start a service."""
+        ...
+
+    async def set_desired(self, name: str, desired: str) -> dict[str, Any]:
+        """Want a loaded service ``up`` or ``down``."""
+        ...
+
+    async def stop_service(self, name: str) -> dict[str, Any]:
+        """Stop the process and keep the service loaded."""
+        ...
+
+    async def restart_service(self, name: str) -> dict[str, Any]:
+        """Stop the process and start it again."""
+        ...
+
+    async def unload_service(self, name: str) -> dict[str, Any]:
+        """Stop the process and forget the service."""
+        ...
+
+    async def depart(self, member: str) -> dict[str, Any]:
+        """Declare a dead member (id or name) to have left for good."""
+        ...
+
+    def shutdown(self) -> None:
+        """Begin a clean end of this supervisor."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, its body read. ``headers`` has lower-case names."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    captured: Mapping[str, str] = field(default_factory=dict)
+    """What the braces of the route stand for, unquoted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: a status, JSON bytes, and headers beside the usual ones."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[SupervisorApi, Request], Awaitable[Answer]]
+
+
+async def answer(api: SupervisorApi, request: Request) -> Answer:
+    """Answer one request; never raises but for cancellation, never waits beyond its bound."""
+    try:
+        handler, request = _find(request)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await handler(api, request)
+    except _NoRoute as error:
+        return error.answer
+    except OperatorError as error:
+        return problem_of(error)
+    except TimeoutError:
+        return problem(504, f"no result within {ANSWER_SECONDS:.0f} s", ExitCode.TIMED_OUT)
+    except Exception:
+        log.exception("gateway request failed method=%s path=%s", request.method, request.path)
+        return problem(500, "internal error; the supervisor's log has the details")
+
+
+def problem(
+    status: int,
+    detail: str,
+    exit_code: ExitCode | None = None,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> Answer:
+    """RFC 9457 problem details; ``exit_code`` is what the command line ends with."""
+    if exit_code is None:
+        exit_code = ExitCode.BAD_INPUT if status in (400, 413) else ExitCode.FAILED
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "exit_code": int(exit_code),
+        **members,
+    }
+    return Answer(status, msgspec.json.encode(body), "application/problem+json", headers or {})
+
+
+def problem_of(error: OperatorError, **members: Any) -> Answer:
+    """The problem that an operator's error is."""
+    status = 404 if isinstance(error, NotFoundError) else STATUS_OF.get(error.exit_code, 500)
+    return problem(status, error.message, error.exit_code, **members)
+
+
+def too_large() -> Answer:
+    """The refusal of a body over the bound."""
+    return problem(413, f"body is larger than the limit of {BODY_BYTES_MAX} bytes")
+
+
+class _NoRoute(Exception):
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+
+def _find(request: Request) -> tuple[Handler, Request]:
+    """The handler and the request with what its path captured. Raises ``_NoRoute``."""
+    if len(request.path) > PATH_BYTES_MAX:
+        raise _NoRoute(problem(414, f"path is longer than {PATH_BYTES_MAX} bytes"))
+    allowed: set[str] = set()
+    for method, pattern, handler in _ROUTES:
+        match = pattern.fullmatch(request.path)
+        if match is None:
+            continue
+        allowed.add(method)
+        if request.method == method or (request.method == "HEAD" and method == "GET"):
+            captured = {key: unquote(value) for key, value in match.groupdict().items()}
+            return handler, Request(
+                method, request.path, request.query, request.headers, request.body, captured
+            )
+    if allowed:
+        if "GET" in allowed:
+            allowed.add("HEAD")
+        text = ", ".join(sorted(allowed))
+        detail = f"{request.method[:20]} is not allowed here; allowed: {text}"
+        raise _NoRoute(problem(405, detail, headers={"Allow": text}))
+    raise _NoRoute(problem(404, f"no such resource: {request.path[:200]}"))
+
+
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(status, msgspec.json.encode(value), headers=headers or {})
+
+
+def _query(request: Request, known: tuple[str, ...]) -> dict[str, str]:
+    """The query as a dict; an unknown or repeated key is an error, not silence."""
+    found: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(request.query, keep_blank_values=True, max_num_fields=16)
+    except ValueError:
+        raise OperatorError("more than 16 query parameters") from None
+    for key, value in pairs:
+        if key not in known:
+            allowed = f"; known: {', '.join(known)}" if known else ""
+            raise OperatorError(f"unknown query parameter {key[:50]!r}{allowed}")
+        if key in found:
+            raise OperatorError(f"query parameter {key!r} is given twice")
+        found[key] = value
+    return found
+
+
+def _flag(query: dict[str, str], key: str) -> bool:
+    word = query.get(key, "0")
+    if word not in ("0", "1", "false", "true"):
+        raise OperatorError(f"query parameter {key} is {word[:50]!r}; it is 1 or 0")
+    return word in ("1", "true")
+
+
+def _call(name: str, *keys: str) -> Handler:
+    """Call the API's method ``name`` with what the path captured; plain or coroutine alike."""
+
+    async def handler(api: SupervisorApi, request: Request) -> Answer:
+        _query(request, ())
+        result = getattr(api, name)(*(request.captured[key] for key in keys))
+        return _json(await result if inspect.isawaitable(result) else result)
+
+    return handler
+
+
+async def _health(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    result = api.health()
+    return _json(result, 200 if result.get("health") in ("ok", "warning") else 503)
+
+
+async def _config(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    group = request.captured["group"]
+    result = api.group_config(group)
+    if not result.get("version"):
+        return problem(404, f"no configuration has been applied to {group}", **result)
+    return _json(result, headers={"ETag": f'"{result["version"]}"'})
+
+
+async def _apply(api: SupervisorApi, request: Request) -> Answer:
+    query = _query(request, ("replace", "if_version"))
+    group = request.captured["group"]
+    if_version = query.get("if_version")
+    if if_version is None and "if-match" in request.headers:
+        if_version = request.headers["if-match"].strip().strip('"')
+    try:
+        result = await api.apply_config(
+            group, request.body, replace=_flag(query, "replace"), if_version=if_version
+        )
+    except ConflictError as error:
+        return problem_of(error, version=api.group_config(group).get("version", ""))
+    return _json(result, headers={"ETag": f'"{result["version"]}"'})
+
+
+async def _start(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    try:
+        asked = msgspec.json.decode(request.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise OperatorError(f"request is not JSON: {error}") from None
+    if not isinstance(asked, dict):
+        raise OperatorError("request is not a JSON object")
+    return _json(await api.start_service(asked), 201)
+
+
+async def _start_again(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(await api.set_desired(request.captured["name"], "up"))
+
+
+async def _shutdown(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    api.shutdown()
+    return _json({"result": "stopping"}, 202)
+
+
+def _route(method: str, path: str, handler: Handler) -> tuple[str, re.Pattern[str], Handler]:
+    return method, re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)), handler
+
+
+_ROUTES = (
+    _route("GET", "/v1/status", _call("status")),
+    _route("GET", "/v1/members", _call("members")),
+    _route("GET", "/v1/services", _call("services")),
+    _route("GET", "/v1/census", _call("census")),
+    _route("GET", "/v1/health", _health),
+    _route("GET", "/v1/groups/{group}/config", _config),
+    _route("PUT", "/v1/groups/{group}/config", _apply),
+    _route("POST", "/v1/services", _start),
+    _route("POST", "/v1/services/{name}/start", _start_again),
+    _route("POST", "/v1/services/{name}/stop", _call("stop_service", "name")),
+    _route("POST", "/v1/services/{name}/restart", _call("restart_service", "name")),
+    _route("DELETE", "/v1/services/{name}", _call("unload_service", "name")),
+    _route("POST", "/v1/members/{member}/depart", _call("depart", "member")),
+    _route("POST", "/v1/shutdown", _shutdown),
+)

@@ -1,0 +1,200 @@
+"""What a service runs: its process and its hooks, as its user, in its environment, on record (floor
+8).
+
+This is where a plan, a spec and a directory become an argument list, an environment and a user. It
+decides nothing: when something is started or stopped is up to ``sup.service``. ``process.json`` is
+written as soon as a process exists and removed when its tree is gone; should the supervisor be
+killed between the two, the mark that every process carries finds the process, and ``sweep`` ends
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from sup.edge.hooks import HookResult, run_hook
+from sup.edge.log_files import LogBound, open_log
+from sup.edge.process_tree import MARK_VARIABLE, kill_marked
+from sup.edge.processes import (
+    Process,
+    ProcessError,
+    adopt,
+    load_identity,
+    new_mark,
+    save_identity,
+    spawn,
+)
+from sup.edge.render_files import CompiledPackage, RenderedFile, write_rendered
+from sup.edge.service_dir import mark_prefix, prepare_directory, service_environment
+from sup.edge.users import Credentials, resolve_credentials
+from sup.model.service_paths import ServicePaths
+from sup.model.spec import Spec
+from sup.policies import CheckContext
+from sup.service_render import Fingerprint
+
+logger = logging.getLogger("sup.service")
+
+
+class ServiceProcesses:
+    """Starts what belongs to one service. ``member_id`` is set when it is known."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        package: CompiledPackage,
+        paths: ServicePaths,
+        environment: Mapping[str, str],
+    ) -> None:
+        self.member_id = ""
+        self._spec = spec
+        self._package = package
+        self._plan = package.plan.service
+        self._paths = paths
+        self._base_environment = dict(environment)
+        self._mark_prefix = mark_prefix(paths)
+        self._credentials: Credentials | None = None
+
+    def has_hook(self, name: str) -> bool:
+        return name in self._package.hooks
+
+    async def prepare(self) -> None:
+        """Look the user up and make the directory.
+
+        Raises:
+            OperatorError: the user or group does not exist.
+            OSError: the disk refuses.
+        """
+        await self.resolve_user()
+        await asyncio.to_thread(prepare_directory, self._paths, self._credentials)
+
+    async def resolve_user(self) -> None:
+        """Look the user up. Raises ``OperatorError`` when it does not exist."""
+        self._credentials = await asyncio.to_thread(
+            resolve_credentials, self._plan.user or None, self._plan.group or None
+        )
+
+    async def write(self, files: Iterable[RenderedFile]) -> None:
+        """Bring rendered files to the disk. Raises ``OSError`` when it refuses."""
+        user = self._credentials
+        owner = None if user is None else (user.uid, user.gid)
+        await asyncio.to_thread(write_rendered, files, self._paths, owner)
+
+    async def sweep(self, *, keep: str = "") -> None:
+        """Kill whatever an earlier start or a dead supervisor left, but for the start marked
+        ``keep``.
+
+        Raises:
+            ProcessError: something can't be killed.
+        """
+        left = await asyncio.to_thread(kill_marked, self._mark_prefix, keep=keep)
+        if left:
+            raise ProcessError(f"process {left[0]} of an earlier start can't be killed")
+
+    async def start(self, fingerprint: Fingerprint) -> Process:
+        """Start the run hook or the command.
+
+        Raises:
+            ProcessError, OperatorError: it could not be executed, or its log can't be opened.
+        """
+        output = await asyncio.to_thread(open_log, self._log_path)
+        try:
+            return await spawn(
+                self._argv(),
+                directory=self._paths.root,
+                environment=self._environment(),
+                mark=new_mark(self._mark_prefix),
+                output=output,
+                credentials=self._credentials,
+                fingerprint=str(fingerprint),
+            )
+        finally:
+            os.close(output)
+
+    async def adopt(self) -> Process | None:
+        """The process that an earlier supervisor recorded, if it still runs."""
+        identity = await asyncio.to_thread(load_identity, self._paths.process_json)
+        return None if identity is None else adopt(identity)
+
+    async def record(self, process: Process, fingerprint: Fingerprint) -> None:
+        """Write down which process runs and what it was configured with."""
+        process.identity = msgspec.structs.replace(process.identity, fingerprint=str(fingerprint))
+        try:
+            await asyncio.to_thread(save_identity, self._paths.process_json, process.identity)
+            await asyncio.to_thread(self._paths.pid_file.write_text, f"{process.pid}\n")
+        except OSError as error:
+            # The service runs; a next supervisor would only restart it instead of adopting it.
+            logger.warning("service unrecorded name=%s: %s", self._spec.name, error)
+
+    async def forget(self) -> None:
+        """Remove the record: the process tree is gone."""
+        await asyncio.to_thread(_remove, self._paths.process_json, self._paths.pid_file)
+
+    async def hook(self, name: str, timeout_s: float) -> HookResult:
+        """Run a hook of the package; one that can't be executed has no exit code and says why."""
+        try:
+            return await run_hook(
+                [str(self._paths.hook(name))],
+                directory=self._paths.root,
+                environment=self._environment(),
+                mark=new_mark(self._mark_prefix),
+                timeout_s=timeout_s,
+                credentials=self._credentials,
+            )
+        except ProcessError as error:
+            return HookResult(None, None, False, str(error), 0)
+
+    def check_context(self, *, process_up: bool) -> CheckContext:
+        """What a health check gets to know."""
+        has_hook = self.has_hook("health-check")
+        return CheckContext(
+            service=self._spec.name,
+            directory=str(self._paths.root),
+            hook_path=str(self._paths.hook("health-check")) if has_hook else None,
+            process_up=process_up,
+            timeout_s=self._plan.health.timeout,
+            user=self._plan.user or None,
+            group=self._plan.group or None,
+            environment=self._environment(),
+            settings=self._plan.health.settings,
+        )
+
+    async def bound_log(self) -> None:
+        """Keep the log within its bound, for ever."""
+        bound = LogBound(self._log_path)
+        while True:
+            pause_s = await asyncio.to_thread(bound.look)
+            await asyncio.sleep(pause_s)
+
+    def _argv(self) -> list[str]:
+        if self.has_hook("run"):
+            return [str(self._paths.hook("run"))]
+        return list(self._plan.argv or ())
+
+    def _environment(self) -> dict[str, str]:
+        environment = service_environment(
+            self._base_environment,
+            spec=self._spec,
+            plan=self._package.plan,
+            paths=self._paths,
+            package_dir=self._package.package.directory,
+            member_id=self.member_id,
+            credentials=self._credentials,
+        )
+        return environment | {MARK_VARIABLE: self._mark_prefix}
+
+    @property
+    def _log_path(self) -> Path:
+        return self._paths.logs / f"{self._spec.name}.log"
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,74 @@
+"""Tasks beside the task of a service: begun with its process, ended with it, never silent (floor
+8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+logger = logging.getLogger("sup.service")
+T = TypeVar("T")
+
+CANCEL_PAUSE_S = 3.0
+CANCEL_TRIES = 5
+"""Together longer than a cancelled hook needs to kill its tree (2 × 5 s)."""
+
+
+class SideTasks:
+    """The tasks that run as long as one process runs."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` until it ends or ``end`` cancels it; an error is logged."""
+        self._tasks.append(asyncio.create_task(self._guard(work)))
+
+    async def end(self) -> None:
+        """Cancel all and wait until they are done with it; bounded.
+
+        A health check of a plugin can swallow a cancellation, so it is repeated; one that insists
+        is left behind with an error in the log.
+        """
+        tasks, self._tasks = set(self._tasks), []
+        for _ in range(CANCEL_TRIES):
+            if not tasks:
+                return
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_PAUSE_S)
+        if tasks:
+            logger.error("service fault name=%s: a task does not end when cancelled", self._name)
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            logger.exception("service fault name=%s", self._name)
+
+
+async def unless(
+    wake: asyncio.Event, interrupted: Callable[[], bool], work: Coroutine[Any, Any, T]
+) -> T | None:
+    """Do ``work`` unless ``interrupted`` turns true first: then cancel it and return None.
+
+    ``interrupted`` is asked whenever ``wake`` is set; ``wake`` is set at the end, so that whatever
+    came meanwhile is looked at by its owner.
+    """
+    task = asyncio.create_task(work)
+    try:
+        while not task.done() and not interrupted():
+            wake.clear()
+            news = asyncio.create_task(wake.wait())
+            await asyncio.wait({task, news}, return_when=asyncio.FIRST_COMPLETED)
+            news.cancel()
+        return task.result() if task.done() else None
+    finally:
+        wake.set()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
