@@ -40,7 +40,7 @@ FLOORS: dict[int, str] = {
         sup_core.views
     """,
     # Other drivers of the node.
-    5: "sup_core.simulator* sup_core.fuzzing",
+    5: "sup_core.simulator sup_core.simulator_* sup_core.fuzzing",
     # Pure: values, rules, policies, templates.
     6: """
         sup.errors sup.policies sup.hookspecs sup.model sup.model.* sup.handlebars sup.handlebars.*
@@ -50,8 +50,8 @@ FLOORS: dict[int, str] = {
     # Assembly, and the façade for plugins.
     8: """
         sup.ring sup.service sup.service_* sup.services sup.group_configs sup.plugins sup.plugin_api
-        sup.testing sup.testing.* sup.gateway sup.routes sup.api sup.logs sup.options
-        sup.supervisor
+        sup.testing sup.testing.* sup.gateway sup.gateway_* sup.routes sup.control sup.api sup.logs
+        sup.options sup.supervisor
     """,
     # Faces.
     9: "sup.cli sup.cli.* sup.demo sup.demo_* sup.__main__",

@@ -34,6 +34,7 @@ PURE_EXCEPTIONS = {
     ("sup.model.backoff", "random"),  # the generator is an argument, only its type is named
     ("sup.model.service_paths", "pathlib"),  # names of files, never opened here
     ("sup.model.render_context", "pathlib"),  # the same
+    ("sup_core.simulator", "sys"),  # to hear of exceptions that C code could only swallow
     ("sup.model.plan", "signal"),  # names of signals, none is sent or handled
 }
 
