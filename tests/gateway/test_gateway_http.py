@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.fake_supervisor import FakeApi
 from tests.gateway.harness import Answer, Harness
 
-from sup import gateway_http
+from sup import gateway_http, routes
 from sup.errors import ExitCode
 
 
@@ -88,7 +88,7 @@ async def test_put_config_bad_toml_bad_request(harness: Harness) -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_put_config_too_large_refused(harness: Harness, chunked: bool) -> None:
     """The bound holds with and without a declared length, and nothing is applied."""
-    body = b"#" * (gateway_http.BODY_BYTES_MAX + 1)
+    body = b"#" * (routes.BODY_BYTES_MAX + 1)
     if chunked:
         size = f"{len(body):x}".encode()
         data = (
@@ -110,7 +110,7 @@ async def test_put_config_too_large_refused(harness: Harness, chunked: bool) -> 
 
 async def test_put_config_largest_body_accepted(harness: Harness) -> None:
     """Exactly the limit is allowed."""
-    body = b"#" * gateway_http.BODY_BYTES_MAX
+    body = b"#" * routes.BODY_BYTES_MAX
     assert (await harness.ask("PUT", "/v1/groups/web.default/config", body)).status == 200
 
 
@@ -312,7 +312,7 @@ async def test_first_connections_together_all_answered(harness: Harness) -> None
 
 def test_fake_is_the_protocol() -> None:
     """The fake of these tests has every method of ``SupervisorApi``."""
-    from sup.gateway import SupervisorApi
+    from sup.routes import SupervisorApi
 
     wanted = {name for name in vars(SupervisorApi) if not name.startswith("_")}
     assert wanted <= set(dir(FakeApi))
