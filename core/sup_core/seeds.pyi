@@ -1,8 +1,9 @@
+from typing_extensions import disjoint_base
+
 from sup_core.effects import Effects
 from sup_core.member_table import MemberTable
 from sup_core.prng import Prng
 from sup_core.timers import Timers
-from typing_extensions import disjoint_base
 
 @disjoint_base
 class Seeds:
