@@ -111,10 +111,10 @@ cdef class Membership:
                 self.enter(row, m.state)
                 self.table.since[row] = self.now - age_us
                 self.tell_gone(row)
-            elif how == SOURCE_SYNC or how == SOURCE_DISK:
-                # Hearsay: it answers before it is shown.
+            elif how == SOURCE_SYNC or how == SOURCE_DISK or m.state == STATE_SUSPECT:
+                # Hearsay: it answers before it is shown. A suspect may be forgotten here.
                 self.arm_contact(row)
-                if how == SOURCE_SYNC and self.question():
+                if how != SOURCE_DISK and self.question():
                     self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
             else:
                 self.show(row, REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC)

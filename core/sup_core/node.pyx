@@ -55,6 +55,7 @@ from sup_core.cursor cimport Reader, reader_init
 from sup_core.dissemination cimport NEWS_MEMBERS, Dissemination
 from sup_core.effects cimport *
 from sup_core.event_queue cimport *
+from sup_core.exchanges cimport REQUEST_JOIN, REQUEST_PULL, Exchanges
 from sup_core.failure_detector cimport ANSWER_PROBE, FailureDetector
 from sup_core.identity cimport (
     ADDRESS_BYTES,
@@ -87,14 +88,10 @@ from sup_core.identity import ring_hash
 
 cdef enum:
     _TIMERS_PER_CALL_MAX = 100000
-    _SELF_EVENT_INTERVAL_US = 10000000
+    # A snapshot is believed only by who has just started.
+    _SNAPSHOT_AGE_US = 10000000
     _RETRY_CHECK_US = 500000
-    _BOUNDED_CONTACT_SHIFT = 8
-    REQUEST_SYNC = 1
-    REQUEST_JOIN = 2
-    REQUEST_PULL = 3
 
-cdef int64_t REQUEST_LIFETIME_US = 20000000
 
 
 cdef bint _address_of(object data, Address* out) except -1:
@@ -338,7 +335,9 @@ cdef class Node:
             row = self.table.find(header.sender)
             how = SOURCE_SYNC
             if purpose == REQUEST_JOIN:
-                how = SOURCE_SYNC if self.synced else SOURCE_SNAPSHOT
+                # Only who has just started has nothing to compare with; later it is a sync.
+                young = now - self.table.since[0] <= _SNAPSHOT_AGE_US
+                how = SOURCE_SNAPSHOT if young and not self.synced else SOURCE_SYNC
                 self.synced = True
             self._messages(&r, header.count, row, &nowhere, how)
         if purpose == REQUEST_PULL:

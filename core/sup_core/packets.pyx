@@ -28,6 +28,7 @@ from sup_core.member_table cimport (
     STATE_DEAD,
     STATE_FREE,
     STATE_LEFT,
+    STATE_SUSPECT,
     STATE_UNSEEN,
     MemberTable,
 )
@@ -166,7 +167,11 @@ cdef class Packets:
             while news.lanes[lane].deficit > 0 and news.pick(lane, &index):
                 size = self.w.size
                 if lane == NEWS_MEMBERS:
-                    if self.table.flags[index] & FLAG_NEWS_CARD:
+                    # A card would show a suspect as alive to who has forgotten it.
+                    if (
+                        self.table.flags[index] & FLAG_NEWS_CARD
+                        and self.table.states[index] != STATE_SUSPECT
+                    ):
                         fits = self.put_member(&self.w, index)
                     else:
                         fits = self.put_status(&self.w, index)

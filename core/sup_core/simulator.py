@@ -1,0 +1,515 @@
+"""Whole rings in virtual time: real nodes, a modelled network, planted faults and invariant checks.
+
+One `Simulator` is one run. It is a function of its seed and of the calls made on it: the same
+script gives the same trace hash, byte for byte. Times that a caller passes are seconds, times
+that it reads are microseconds. Hosts are named by index, in the order in which they were added.
+
+The simulator is the second driver of `sup_core.node` beside the sockets, and it knows the truth:
+who runs, who was stopped, who could reach whom. `sup_core.simulator_checks` holds the members'
+views against that truth; `sup_core.simulator_scenarios` are scripts on top.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
+
+from sup_core.config import Config
+from sup_core.events import Event, MemberChange, MemberEvent, MemberState, RumorEvent, Version
+from sup_core.node import Node
+from sup_core.simulator_checks import (
+    GRACE_US,
+    LOSS_STRICT,
+    Check,
+    Seen,
+    Violation,
+    default_checks,
+)
+from sup_core.simulator_engine import Engine
+from sup_core.simulator_network import Dice, Network
+
+__all__ = ["Life", "Network", "Simulator", "Violation"]
+
+FOREVER_US = 1 << 62
+SAMPLE_US = 1_000_000
+WALL_US = 1_700_000_000_000_000
+SEEDS = 3
+SPLITS_MAX = 64  # remembered partitions; older ones are past every grace
+
+
+@dataclass(slots=True)
+class Life:
+    """The truth about one member id: where it runs and what was done to it."""
+
+    index: int
+    id: bytes
+    name: str
+    ring: str
+    epoch: int
+    incarnation: int = 0
+    running: bool = True
+    left: bool = False
+    started_us: int = 0
+    ended_us: int = 0
+    excused_until: int = 0
+
+
+class Simulator(Engine):
+    """A network, its hosts and the members that run on them.
+
+    ``node_type`` is called like `Node`; a test passes a faulty one to see that a check can fail.
+    ``replay`` is the line that a violation tells the reader to run.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        config: Config | None = None,
+        network: Network | None = None,
+        checks: Iterable[Check] | None = None,
+        node_type: Callable[..., Any] = Node,
+        replay: str = "",
+    ) -> None:
+        super().__init__(seed, network or Network())
+        self.seed = seed
+        self.config = config or Config()
+        self.faults = Dice(seed ^ 0x5EED)  # for scripts, apart from the network's own draws
+        self.replay = replay or f"Simulator(seed={seed})"
+        self.harsh_until = 0
+        self.isolated: set[int] = set()  # hosts that `isolate` holds
+        self.deaths: list[tuple[int, int, int]] = []  # (t_us, viewer, host) of every DIED event
+        self.changes: dict[MemberChange, int] = dict.fromkeys(MemberChange, 0)
+        self._checks = list(default_checks() if checks is None else checks)
+        self._node_type = node_type
+        self._lives: list[Life] = []
+        self._by_id: dict[bytes, Life] = {}
+        self._told: list[dict[bytes, Seen]] = []
+        self._alive: list[set[bytes]] = []
+        self._groups: list[int] = []
+        self._cut_off: set[int] = set()
+        self._splits: list[tuple[list[int], int]] = []
+        self._disks: dict[int, bytes] = {}
+        self._seeds: list[list[int]] = []
+        self._watchers: list[Callable[[int, Event], None]] = []
+        self._next_sample_us = SAMPLE_US
+        self._sampled = 0
+        self._swallowed: list[Any] = []
+
+    # members
+
+    def add(
+        self,
+        count: int = 1,
+        *,
+        ring: str = "sim",
+        over: float = 0.0,
+        seeds: Sequence[int] | None = None,
+        drift_ppm: int | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> list[int]:
+        """Start `count` members, evenly within `over` seconds from now; return their indices.
+
+        They join through `seeds`, by default the ring's first three. Clocks start at random and
+        drift by up to 100 ppm, or as told.
+        """
+        first = self.size
+        known = [life.index for life in self._lives if life.ring == ring]
+        contacts = list(seeds) if seeds is not None else (known + list(range(first, first + count)))
+        contacts = contacts[:SEEDS] if seeds is None else contacts
+        indices = []
+        for _ in range(count):
+            drift = self.faults.integer(-100, 100) if drift_ppm is None else drift_ppm
+            index = self.place(None, offset_us=self.faults.integer(1, 10**12), drift_ppm=drift)
+            life = Life(index, self._make_id(index, 0), f"m{index}", ring, 0, running=False)
+            self._lives.append(life)
+            self._by_id[life.id] = life
+            self._told.append({})
+            self._alive.append(set())
+            self._groups.append(0)
+            self._seeds.append(contacts)
+            indices.append(index)
+        for n, index in enumerate(indices):
+            delay = int(over * 1e6 * n / count)
+            if delay:
+                self.at(self.now_us + delay, partial(self._start, index, tags))
+            else:
+                self._start(index, tags)
+        return indices
+
+    def crash(self, index: int, *, host: bool = False) -> None:
+        """Kill the process, with its host if `host`; its disk keeps what a snapshot holds."""
+        life = self._lives[index]
+        if not life.running:
+            return
+        self._disks[index] = self.node_of(index).snapshot()
+        self.own_evidence(life, (life.epoch, FOREVER_US))
+        life.running = False
+        life.ended_us = self.now_us
+        self.halt(index, host_up=not host)
+
+    def restart(self, index: int, *, disk: bool = True) -> None:
+        """Start the process again: with its disk as the same member, else as a new one."""
+        self.crash(index)
+        old = self._lives[index]
+        if not disk:
+            life = Life(
+                index, self._make_id(index, len(self._by_id)), old.name, old.ring, 0, running=False
+            )
+            self._lives[index] = life
+            self._by_id[life.id] = life
+            self._disks.pop(index, None)
+        self._start(index, None)
+
+    def leave(self, index: int) -> None:
+        """Let the member leave; once it says that it has, its process ends."""
+        life = self._lives[index]
+        life.left = True
+        self._call(index, "leave")
+        self._await_left(index, life)
+
+    def publish(self, index: int, kind: int, key: bytes, value: bytes) -> Version:
+        """Publish a rumor at a member."""
+        version: Version = self._call(index, "publish", kind, key, value)
+        held = self.node_of(index).rumor(kind, key)
+        if held is None or held.value != value or held.version != version:
+            self.violate("publish", f"{self.name(index)} does not hold what it published: {held}")
+        return version
+
+    def retract(self, index: int, kind: int, key: bytes) -> Version:
+        """Retract a rumor at a member."""
+        version: Version = self._call(index, "retract", kind, key)
+        return version
+
+    def move(self, index: int) -> None:
+        """Give the member a new address: its socket is rebound and it says so."""
+        self._call(index, "set_address", self.rebind(index))
+
+    # faults (pauses and the like in seconds; the engine's own are in microseconds)
+
+    def freeze(self, index: int, seconds: float) -> None:
+        """Stop the process for some seconds; excused only if not shorter than the tolerance."""
+        if seconds * 1e6 >= self.config.pause_tolerance_us:
+            self.excuse(index, seconds)
+        self.pause(index, int(seconds * 1e6))
+
+    def deafen(self, index: int, seconds: float) -> None:
+        """Stop only the reading of a process for some seconds; it is excused, others are not."""
+        self.excuse(index, seconds)
+        self.stall(index, int(seconds * 1e6))
+
+    def isolate(self, index: int, *, incoming: float = 1.0, outgoing: float = 1.0) -> None:
+        """Lose a share of what a host receives and sends; 0 and 0 end it, the excuse with a
+        grace."""
+        faulty = incoming > LOSS_STRICT or outgoing > LOSS_STRICT
+        if faulty:
+            self.isolated.add(index)
+        else:
+            self.isolated.discard(index)
+        self._lives[index].excused_until = FOREVER_US if faulty else self.now_us + GRACE_US
+        self.set_loss(index, incoming=incoming, outgoing=outgoing)
+
+    def set_network_loss(self, loss: float) -> None:
+        """Change the network's loss; above 5 % false deaths are excused until a grace after it."""
+        if max(loss, self.network.loss) > LOSS_STRICT:
+            self.harsh_until = FOREVER_US if loss > LOSS_STRICT else self.now_us + GRACE_US
+        self.network.loss = loss
+
+    def partition(self, sets: Sequence[Iterable[int]]) -> None:
+        """Let packets pass only within each set, and among the hosts that are in none."""
+        self._remember_split()
+        groups = [0] * self.size
+        for number, members in enumerate(sets):
+            for index in members:
+                groups[index] = number + 1
+        for index, group in enumerate(groups):
+            self.set_group(index, group)
+        self._groups = groups
+
+    def heal(self) -> None:
+        """End the partition."""
+        self.partition([])
+
+    def excuse(self, index: int, seconds: float = 0.0) -> None:
+        """Allow others to declare this member dead from now until a grace after `seconds`."""
+        life = self._lives[index]
+        until = self.now_us + int(seconds * 1e6) + GRACE_US
+        life.excused_until = max(life.excused_until, until)
+
+    def apart(self, a: int, b: int) -> bool:
+        """Return whether a partition stands between two hosts, or stood within the grace."""
+        if self._groups[a] != self._groups[b]:
+            return True
+        return any(
+            until > self.now_us and (a < len(groups) and b < len(groups)) and groups[a] != groups[b]
+            for groups, until in self._splits
+        )
+
+    # time
+
+    def run(self, seconds: float) -> None:
+        """Let virtual time pass.
+
+        Raises: Violation when a check fails or a node raises.
+        """
+        end = self.now_us + int(seconds * 1e6)
+        # What a compiled leaf raises can't pass it: the interpreter reports it to this hook only.
+        hook, sys.unraisablehook = sys.unraisablehook, self._swallowed.append
+        try:
+            while self.now_us < end:
+                self.advance(min(end, self._next_sample_us))
+                if self._swallowed:
+                    raise RuntimeError(f"swallowed: {self._swallowed[0].exc_value!r}")
+                if self.now_us >= self._next_sample_us:
+                    self._next_sample_us += SAMPLE_US
+                    self._sample()
+        except Violation:
+            raise
+        except Exception as error:
+            raise Violation(
+                "raised", repr(error), seed=self.seed, t_us=self.now_us, replay=self.replay
+            ) from error
+        finally:
+            sys.unraisablehook = hook
+            self._swallowed.clear()
+
+    def run_until(
+        self, condition: Callable[[], bool], limit: float, *, every: float = 0.1, what: str = ""
+    ) -> float:
+        """Let time pass until the condition holds; return the seconds it took.
+
+        Raises: Violation when it does not hold within `limit` seconds.
+        """
+        start = self.now_us
+        while not condition():
+            if self.now_us - start >= limit * 1e6:
+                self.violate(
+                    "bound",
+                    f"{what or 'the condition'} took more than {limit} s: {self.disagreement()}",
+                )
+            self.run(every)
+        return (self.now_us - start) / 1e6
+
+    def watch(self, watcher: Callable[[int, Event], None]) -> None:
+        """Call `watcher(viewer, event)` at every event, after the checks."""
+        self._watchers.append(watcher)
+
+    # questions
+
+    def node_of(self, index: int) -> Node:
+        """Return the running node of a host. Raises: ValueError if nothing runs there."""
+        node = self.node(index)
+        if node is None:
+            raise ValueError(f"{self.name(index)} does not run")
+        return node  # type: ignore[return-value]
+
+    def life(self, index: int) -> Life:
+        """Return the truth about the member on a host."""
+        return self._lives[index]
+
+    def lives(self) -> list[Life]:
+        """Return the truth about the present member of every host."""
+        return list(self._lives)
+
+    def running(self, ring: str | None = None) -> list[int]:
+        """Return the hosts whose member runs and has not left, in order."""
+        return [
+            life.index
+            for life in self._lives
+            if life.running and not life.left and ring in (None, life.ring)
+        ]
+
+    def name(self, index: int) -> str:
+        """Return the name of the member on a host."""
+        return self._lives[index].name
+
+    def name_of(self, member_id: bytes) -> str:
+        """Return the name that belongs to a member id."""
+        life = self._by_id.get(member_id)
+        return life.name if life else member_id.hex()
+
+    def told(self, index: int) -> dict[bytes, Seen]:
+        """Return what the events of a host's present process say about the others."""
+        return self._told[index]
+
+    def view(self, index: int) -> dict[str, MemberState]:
+        """Return what a member holds of the others, by name (of two lives, the live one)."""
+        ordered = sorted(self._told[index].items(), key=lambda item: -item[1].state)
+        return {self.name_of(key): seen.state for key, seen in ordered}
+
+    def converged(self) -> bool:
+        """Return whether all members that can reach each other agree: on who lives, on rumors."""
+        return not self._disagreement(first=True)
+
+    def disagreement(self) -> str:
+        """Describe what stands in the way of `converged`, a few lines at most."""
+        return "; ".join(self._disagreement(first=False)[:6]) or "nothing"
+
+    def own_evidence(self, life: Life, wanted: tuple[int, int]) -> tuple[int, int]:
+        """Return a member's own highest (epoch, incarnation); asked of it if `wanted` is higher."""
+        if wanted > (life.epoch, life.incarnation) and life.running:
+            life.incarnation = self.node_of(life.index).local().incarnation
+        return life.epoch, life.incarnation
+
+    def digest_of(self, value: bytes) -> int:
+        """Return a short stable hash of a rumor's value."""
+        return zlib.crc32(value)
+
+    def totals(self) -> dict[str, int]:
+        """Return the sums of all sockets' counters, and the engine's own."""
+        sums: dict[str, int] = {}
+        for index in range(self.size):
+            for key, value in self.traffic(index).items():
+                sums[key] = sums.get(key, 0) + value
+        sums["streams"] = self.stream_count
+        sums["stream_bytes"] = self.stream_bytes
+        sums["stream_failures"] = self.stream_failures
+        sums["unroutable_packets"] = self.unroutable_packets
+        return sums
+
+    def violate(self, check: str, text: str) -> NoReturn:
+        """Raise the violation of an invariant."""
+        raise Violation(check, text, seed=self.seed, t_us=self.now_us, replay=self.replay)
+
+    # inside
+
+    def observe(self, index: int, event: Event) -> None:
+        """Keep the view that the events tell, and hold it against the checks."""
+        if isinstance(event, MemberEvent):
+            self._observe_member(index, event)
+        elif isinstance(event, RumorEvent):
+            for check in self._checks:
+                check.rumor(self, index, event)
+        elif event.what == "cut_off":
+            self._cut_off.add(index)
+        elif event.what == "reachable":
+            self._cut_off.discard(index)
+        for watcher in self._watchers:
+            watcher(index, event)
+
+    def _observe_member(self, index: int, event: MemberEvent) -> None:
+        member = event.member
+        if member.local:
+            if self._checks and member.state not in (MemberState.ALIVE, MemberState.LEFT):
+                self.violate("self", f"{self.name(index)} tells itself as {member.state!r}")
+            return
+        life = self._by_id.get(member.id)
+        if life is None or life.ring != self._lives[index].ring:
+            if not self._checks:
+                return
+            self.violate("ring", f"{self.name(index)} tells of a stranger, {member!r}")
+        told = self._told[index]
+        before = told.get(member.id)
+        for check in self._checks:
+            check.member(self, index, life, event, before)
+        self.changes[event.change] += 1
+        if event.change is MemberChange.DIED:
+            self.deaths.append((self.now_us, index, life.index))
+        if event.change is MemberChange.FORGOTTEN:
+            told.pop(member.id, None)
+        else:
+            told[member.id] = Seen(member.state, member.epoch, member.incarnation)
+        if member.state is MemberState.ALIVE and member.epoch == life.epoch:
+            self._alive[index].add(member.id)
+        else:
+            self._alive[index].discard(member.id)
+
+    def _sample(self) -> None:
+        for _ in range(self.size):
+            index = self._sampled % self.size
+            self._sampled += 1
+            if self._lives[index].running:
+                for check in self._checks:
+                    check.sample(self, index)
+                return
+
+    def _disagreement(self, *, first: bool) -> list[str]:
+        lines: list[str] = []
+        clusters: dict[tuple[str, int], list[int]] = {}
+        for index in self.running():
+            key = (self._lives[index].ring, self._groups[index])
+            clusters.setdefault(key, []).append(index)
+        for members in clusters.values():
+            truth = {self._lives[index].id for index in members}
+            for index in members:
+                own = self._lives[index].id
+                # The last survivor can't tell the others' crash from its own deafness, and says so.
+                if len(members) == 1 and index in self._cut_off:
+                    continue
+                if self._alive[index] != truth - {own}:
+                    missing = sorted(self.name_of(i) for i in truth - {own} - self._alive[index])
+                    extra = sorted(self.name_of(i) for i in self._alive[index] - truth)
+                    lines.append(
+                        f"{self.name(index)} misses {len(missing)} {missing[:4]}, "
+                        f"holds {len(extra)} {extra[:4]} for alive"
+                    )
+                    if first:
+                        return lines
+            digests = {self.node_of(index).digest() for index in members}
+            if len(digests) > 1:
+                lines.append(f"{len(members)} members hold {len(digests)} digests")
+                if first:
+                    return lines
+        return lines
+
+    def _make_id(self, index: int, life: int) -> bytes:
+        dice = Dice((self.seed << 40) ^ (index << 16) ^ life)
+        return dice.next().to_bytes(8, "big") + dice.next().to_bytes(8, "big")
+
+    def _start(self, index: int, tags: dict[str, str] | None) -> None:
+        life = self._lives[index]
+        life.epoch += 1
+        life.incarnation = 0
+        life.running = True
+        life.left = False
+        life.started_us = self.now_us
+        # A restarted member may be taken for dead until the news of its new epoch is everywhere.
+        self.excuse(index)
+        if index in self.isolated:
+            life.excused_until = FOREVER_US
+        clock = self.clock(index)
+        node = self._node_type(
+            self.config,
+            member_id=life.id,
+            name=life.name,
+            ring=life.ring,
+            address=self.address(index),
+            epoch=life.epoch,
+            seed=self.faults.next(),
+            now=clock,
+            wall_us=WALL_US + self.now_us,
+            tags=tags,
+        )
+        self._told[index] = {}
+        self._alive[index] = set()
+        self._cut_off.discard(index)
+        for check in self._checks:
+            check.reset(index)
+        self.boot(index, node)
+        snapshot = self._disks.get(index)
+        if snapshot is not None:
+            node.load(snapshot, clock)
+        node.join([self.address(seed) for seed in self._seeds[index]], clock)
+        self.touch(index)
+
+    def _call(self, index: int, method: str, *arguments: object) -> Any:
+        result = getattr(self.node_of(index), method)(*arguments, self.clock(index))
+        self.touch(index)
+        return result
+
+    def _await_left(self, index: int, life: Life) -> None:
+        if not life.running or self._lives[index] is not life:
+            return
+        if self.node_of(index).has_left():
+            self.crash(index)
+        else:
+            self.at(self.now_us + 50_000, partial(self._await_left, index, life))
+
+    def _remember_split(self) -> None:
+        if any(self._groups):
+            self._splits.append((self._groups, self.now_us + GRACE_US))
+            del self._splits[:-SPLITS_MAX]
