@@ -112,7 +112,7 @@ cdef class Membership:
                 self.table.since[row] = self.now - age_us
                 self.tell_gone(row)
             elif how == SOURCE_SYNC or how == SOURCE_DISK or m.state == STATE_SUSPECT:
-                # Hearsay: it answers before it is shown. A suspect may be one that was forgotten here.
+                # Hearsay: it answers before it is shown. A suspect may be forgotten here.
                 self.arm_contact(row)
                 if how != SOURCE_DISK and self.question():
                     self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
