@@ -2,7 +2,7 @@
 
 A packet (datagram, stream request or response) is one msgpack array
 
-    [protocol version, ring hash, sender's short id, sender's epoch, sender's incarnation, message, ...]
+    [protocol version, ring hash, sender's short id, its epoch, its incarnation, message, ...]
 
 and every message is an array that opens with its integer tag:
 
@@ -13,7 +13,8 @@ and every message is an array that opens with its integer tag:
     5 RELAYED   seq, subject, epoch, inc.      13 SYNC     bit map of buckets; entries follow
     6 STATUS    subject, state, epoch, inc., accuser       14 PULL  kind, key, origin, a, b, hash
     7 MEMBER    id, state, epoch, inc., card version, address, [name, tags], age s
-    8 RUMOR     kind, key, origin, a, b, value or nil, age s   15 SYNCED  bit map of buckets; entries follow
+    8 RUMOR     kind, key, origin, a, b, value or nil, age s
+   15 SYNCED    bit map of buckets; entries follow
 
 Elements after those a reader knows are skipped, and so are messages with a tag it does not know:
 a newer member may say more. Every count and size is checked against ``limits`` before it is used.
@@ -127,7 +128,7 @@ cdef bint card_valid(const uint8_t* data, uint32_t size) noexcept nogil:
 cdef void _card(Reader* r) noexcept nogil:
     cdef uint32_t size = 0
     cdef uint32_t pairs
-    cdef uint32_t i
+    cdef uint32_t _i
     if read_array(r) != 2:
         r.error = CURSOR_RANGE
         return
@@ -136,7 +137,7 @@ cdef void _card(Reader* r) noexcept nogil:
     if pairs > TAGS_MAX:
         r.error = CURSOR_RANGE
         return
-    for i in range(pairs):
+    for _i in range(pairs):
         read_str(r, &size, TAG_KEY_BYTES_MAX)
         read_str(r, &size, TAG_VALUE_BYTES_MAX)
 

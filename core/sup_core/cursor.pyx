@@ -186,7 +186,7 @@ cdef void skip(Reader* r, int depth) noexcept nogil:
     """
     cdef uint8_t tag
     cdef uint64_t count = 0
-    cdef uint64_t i
+    cdef uint64_t _i
     if depth >= NESTING_MAX:
         _fail(r, CURSOR_DEPTH)
         return
@@ -228,7 +228,7 @@ cdef void skip(Reader* r, int depth) noexcept nogil:
         _jump(r, _big(r, 1 << (tag - 0xD9)))
     else:
         _fail(r, CURSOR_TYPE)
-    for i in range(count):
+    for _i in range(count):
         if r.error != CURSOR_OK:
             return
         skip(r, depth + 1)

@@ -10,8 +10,9 @@ cdef enum EffectKind:
     EFFECT_SILENT = 6       # a probe of ``row`` ended without an answer from anybody
     EFFECT_CHECKED = 7      # the last check of ``row`` failed: declare it dead; ``number``: answers
     EFFECT_UNCHECKED = 8    # the last check of ``row`` proved nothing
-    EFFECT_EXPIRED = 9      # the suspicion of ``row`` ran out; ``seq``: checks so far; ``number``: first-hand
-    EFFECT_ASK = 10         # ask ``row`` about ``number`` = epoch << 32 | incarnation at which it is said dead
+    EFFECT_EXPIRED = 9      # ``row``'s suspicion ran out; ``seq``: checks; ``number``: first-hand
+    EFFECT_ASK = 10         # ``row`` is said dead at ``number`` = epoch << 32 | incarnation: ask it
+    EFFECT_GREET = 11       # greet seed ``row``
 
 # How a piece of evidence reached this node.
 cdef enum Source:

@@ -21,7 +21,7 @@ class MemberState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member as this node sees it; ``since_us``: the node's clock when ``state`` was entered."""
+    """One member as this node sees it; ``since_us``: its clock when ``state`` was entered."""
 
     id: bytes
     name: str

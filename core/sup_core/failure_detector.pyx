@@ -31,7 +31,7 @@ from sup_core.effects cimport (
     Effects,
 )
 from sup_core.limits cimport PROBES_MAX, RELAYS_MAX
-from sup_core.member_table cimport STATE_ALIVE, STATE_FREE, STATE_SUSPECT, MemberTable
+from sup_core.member_table cimport STATE_ALIVE, STATE_SUSPECT, MemberTable
 from sup_core.prng cimport Prng
 from sup_core.timers cimport TIMER_PROBE, TIMER_RELAY, Timers
 
@@ -41,7 +41,7 @@ cdef enum:
     _DECLARE_ANSWERS = 2        # helpers that must answer before a member is declared dead
     _CHECKS_STRICT = 3
     _RECENT = 8
-    _SEQ_MAX = 0xFFFF           # three bytes on the wire; one probe or relay each, so no clash in flight
+    _SEQ_MAX = 0xFFFF           # three bytes on the wire, and far more than are in flight
 
 
 cdef class FailureDetector:
@@ -229,6 +229,7 @@ cdef class FailureDetector:
         cdef int tries
         cdef int32_t row
         cdef uint32_t start
+        cdef uint32_t at
         probe.asked = 0
         for i in range(_RECENT + count):
             if probe.asked >= count:
@@ -243,7 +244,8 @@ cdef class FailureDetector:
             elif self.table.live_count:
                 start = self.prng.draw_below(<uint32_t> self.table.live_count)
                 for tries in range(self.table.live_count):
-                    row = self.table.live_rows[(start + <uint32_t> tries) % <uint32_t> self.table.live_count]
+                    at = (start + <uint32_t> tries) % <uint32_t> self.table.live_count
+                    row = self.table.live_rows[at]
                     if self._may_help(probe, row):
                         break
                     row = -1
@@ -278,7 +280,7 @@ cdef class FailureDetector:
         cdef int32_t row = probe.row
         if probe.stage == STAGE_FREE or probe.generation != generation:
             return
-        if self.table.states[row] == STATE_FREE or self.table.generations[row] != probe.row_generation:
+        if self.table.generations[row] != probe.row_generation:
             self._end(probe)
             return
         if probe.stage == STAGE_DIRECT:

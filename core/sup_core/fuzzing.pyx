@@ -19,7 +19,7 @@ from sup_core.prng cimport Prng
 cdef enum:
     _CORPUS_MAX = 512
     _BUFFER_BYTES = 1600            # larger than a datagram may be
-    _HEADER_BYTES = 13              # array, version, ring: mostly kept, else every packet is foreign
+    _HEADER_BYTES = 13              # array, version, ring: mostly kept, else all is foreign
     _INTERVAL_US = 50
     _DRIVE_EVERY = 16
 
@@ -39,8 +39,8 @@ cdef uint32_t _mutate(
     cdef uint32_t at
     cdef uint32_t length
     cdef uint32_t what
-    cdef uint32_t i
-    for i in range(rounds):
+    cdef uint32_t _i
+    for _i in range(rounds):
         first = _HEADER_BYTES if size > _HEADER_BYTES + 1 and prng.draw_below(64) else 0
         if size <= first:
             return size
@@ -77,7 +77,7 @@ cdef uint32_t _mutate(
 def fuzz(
         node: Node, corpus: list[bytes], count: int, seed: int, now: int, random_share: int = 8
 ) -> int:
-    """Feed ``count`` datagrams, one in ``random_share`` of pure chance; give the time after the last one.
+    """Feed ``count`` datagrams, one in ``random_share`` of pure chance; give the time after it.
 
     ``corpus`` holds up to 512 packets of at most 1,400 bytes.
     """

@@ -39,8 +39,8 @@ cdef class LocalHealth:
     cdef int stretch(self) noexcept:
         """By how much the probe interval is stretched: 1 when well, 3 at worst.
 
-        Not by score + 1 as in Lifeguard: who cannot reach anybody accuses nobody here, and after a mass
-        crash the survivors must not probe eight times slower to find the rest.
+        Not by score + 1 as in Lifeguard: who cannot reach anybody accuses nobody here, and after a
+        mass crash the survivors must not probe eight times slower to find the rest.
         """
         return 1 + self.score // 3
 

@@ -214,10 +214,9 @@ cdef class MemberTable:
     cdef Admission admit(
             self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state
     ) noexcept:
-        """Weigh evidence against a row and raise the stored epoch and incarnation; the state is not set.
+        """Weigh evidence against a row, raise its epoch and incarnation; the state is not set.
 
-        An UNSEEN row holds the evidence that made it known as an alive one; only the node decides when it
-        is shown.
+        An UNSEEN row counts as alive here; only the membership decides when it is shown.
         """
         cdef uint8_t held = self.states[row]
         cdef bint same_state
@@ -234,7 +233,7 @@ cdef class MemberTable:
             if self.epochs[row] != 0 and epoch - self.epochs[row] > EPOCH_JUMP_MAX:
                 return ADMIT_REFUSED
         elif incarnation > self.incarnations[row]:
-            if incarnation - self.incarnations[row] > INCARNATION_JUMP_MAX and self.epochs[row] != 0:
+            if incarnation - self.incarnations[row] > INCARNATION_JUMP_MAX:
                 return ADMIT_REFUSED
         same_state = state == held and epoch == self.epochs[row]
         self.epochs[row] = epoch

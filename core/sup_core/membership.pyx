@@ -74,6 +74,7 @@ cdef class Membership:
         cdef int32_t row = self.table.find(short_of(m.id))
         cdef bint known = row >= 0
         cdef int64_t age_us = <int64_t> m.age_s * 1000000
+        cdef bint old_news
         cdef bint gone = m.state == STATE_DEAD or m.state == STATE_LEFT
         if row == 0:
             if memcmp(self.table.ids[0].octets, m.id, 16) != 0:
@@ -127,7 +128,8 @@ cdef class Membership:
                 self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
         if how == SOURCE_DISK:
             return row
-        if m.state == STATE_DEAD and how != SOURCE_GOSSIP and how != SOURCE_SELF and self.table.states[row] <= STATE_SUSPECT:
+        old_news = how != SOURCE_GOSSIP and how != SOURCE_SELF
+        if old_news and m.state == STATE_DEAD and self.table.states[row] <= STATE_SUSPECT:
             # A question to the member, not an accusation: it may just not have been heard of.
             if evidence_above(
                     m.epoch, m.incarnation, STATE_DEAD, self.table.epochs[row],
@@ -137,7 +139,7 @@ cdef class Membership:
                     EFFECT_ASK, row, -1, 0, self.now, (<uint64_t> m.epoch << 32) | m.incarnation
                 )
             return row
-        if m.state == STATE_ALIVE and self.table.states[row] == STATE_SUSPECT and how != SOURCE_GOSSIP and how != SOURCE_SELF:
+        if old_news and m.state == STATE_ALIVE and self.table.states[row] == STATE_SUSPECT:
             if m.epoch == self.table.epochs[row] and m.incarnation <= self.table.incarnations[row]:
                 return row
         self.evidence(
@@ -444,5 +446,6 @@ cdef class Membership:
 
 cdef str _why_text(Why* entry):
     state = MemberState(entry.state).name.lower()
-    text = f"{entry.at / 1e6:.3f} s: {state} at incarnation {entry.incarnation}: {REASONS[<int> entry.reason]}"
+    reason = REASONS[<int> entry.reason]
+    text = f"{entry.at / 1e6:.3f} s: {state} at incarnation {entry.incarnation}: {reason}"
     return f"{text}, by {short_text(entry.accuser)}" if entry.accuser else text

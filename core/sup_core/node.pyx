@@ -39,7 +39,6 @@ from sup_core.codec cimport (
     Header,
     Message,
     Tag,
-    finish_packet,
     read_header,
     read_message,
     write_ack,
@@ -50,10 +49,9 @@ from sup_core.codec cimport (
     write_ping_req,
     write_relayed,
     write_status,
-    write_wide_header,
 )
 from sup_core.counters cimport *
-from sup_core.cursor cimport Reader, Writer, reader_init, writer_free, writer_init_growing
+from sup_core.cursor cimport Reader, reader_init
 from sup_core.dissemination cimport NEWS_MEMBERS, Dissemination
 from sup_core.effects cimport *
 from sup_core.event_queue cimport *
@@ -74,6 +72,7 @@ from sup_core.packets cimport Packets
 from sup_core.prng cimport Prng
 from sup_core.pulls cimport Pulls
 from sup_core.rumor_store cimport RumorStore
+from sup_core.seeds cimport Seeds
 from sup_core.settings cimport settings_read
 from sup_core.stamps cimport Stamps
 from sup_core.suspicion cimport Suspicion
@@ -90,10 +89,8 @@ cdef enum:
     _TIMERS_PER_CALL_MAX = 100000
     _SELF_EVENT_INTERVAL_US = 10000000
     _SNAPSHOT_AGE_US = 10000000
-    _SEED_WAIT_FIRST_US = 500000
     _RETRY_CHECK_US = 500000
     _BOUNDED_CONTACT_SHIFT = 8
-    _SNAPSHOT_BYTES_MAX = 134217728
     REQUEST_SYNC = 1
     REQUEST_JOIN = 2
     REQUEST_PULL = 3
@@ -124,7 +121,9 @@ cdef class Node:
         if not isinstance(member_id, bytes) or len(member_id) != 16:
             raise ValueError(f"member_id {member_id!r} is not 16 bytes")
         if not 0 < len(ring.encode()) <= RING_BYTES_MAX:
-            raise LimitError(f"ring name is {len(ring.encode())} bytes, allowed are 1..{RING_BYTES_MAX}")
+            raise LimitError(
+                f"ring name is {len(ring.encode())} bytes, allowed are 1..{RING_BYTES_MAX}"
+            )
         if not 0 <= epoch < 1 << 32 or not 0 <= incarnation < 1 << 32:
             raise LimitError(f"epoch {epoch} or incarnation {incarnation} is outside 0..2^32-1")
         settings_read(&self.settings, config)
@@ -167,13 +166,18 @@ cdef class Node:
         self.anti_entropy = AntiEntropy()
         self.pulls = Pulls(self.prng)
         self.stamps = Stamps()
+        self.seeds = Seeds(self.table, self.timers, self.prng, self.effects)
         self.packets = Packets(
             self.table, self.store, self.dissemination, self.suspicion, self.outbox, self.ring
         )
-        self.membership = Membership(self.table, self.detector, self.suspicion, self.health, self.dissemination,
-                                     self.anti_entropy, self.notices, self.tally, self.ring)
-        self.rumor_rules = Rumors(self.table, self.store, self.stamps, self.pulls, self.dissemination,
-                                  self.anti_entropy, self.notices, self.tally)
+        self.membership = Membership(
+            self.table, self.detector, self.suspicion, self.health, self.dissemination,
+            self.anti_entropy, self.notices, self.tally, self.ring
+        )
+        self.rumor_rules = Rumors(
+            self.table, self.store, self.stamps, self.pulls, self.dissemination,
+            self.anti_entropy, self.notices, self.tally
+        )
         self.exchanges = Exchanges(
             self.table, self.store, self.packets, self.pulls, self.timers, self.tally
         )
@@ -183,6 +187,7 @@ cdef class Node:
         self.dissemination.settings = &self.settings
         self.anti_entropy.settings = &self.settings
         self.membership.settings = &self.settings
+        self.seeds.settings = &self.settings
         self.rumor_rules.settings = &self.settings
         return 0
 
@@ -254,11 +259,11 @@ cdef class Node:
     cdef void timeout(self, int64_t now) noexcept:
         """Fire what is due."""
         cdef Timer timer
-        cdef int i
+        cdef int _i
         self._at(now)
         # The bound keeps a clock that jumps from looping for ever on timers that re-arm in the
         # past.
-        for i in range(_TIMERS_PER_CALL_MAX):
+        for _i in range(_TIMERS_PER_CALL_MAX):
             if not self.timers.pop_due(now, &timer):
                 break
             self._fire(&timer)
@@ -347,23 +352,18 @@ cdef class Node:
         """Replace the seeds: contacted for ever, with growing waits and jitter, until known alive.
         """
         cdef Address address
-        cdef Seed* seed
-        cdef int count = 0
+        cdef list checked = list(addresses)
         self._at(now)
-        if len(addresses) > SEEDS_MAX:
-            raise LimitError(f"there are {len(addresses)} seeds, limit is {SEEDS_MAX}")
-        for data in addresses:
+        if len(checked) > SEEDS_MAX:
+            raise LimitError(f"there are {len(checked)} seeds, limit is {SEEDS_MAX}")
+        for data in checked:
             _address_of(data, &address)
-            if address_equal(&address, &self.table.addresses[0]):
-                continue
-            seed = &self.seeds[count]
-            count += 1
-            seed.address = address
-            seed.row = -1
-            seed.due = now
-            seed.wait = _SEED_WAIT_FIRST_US
-        self.seed_count = count
-        self._contact_seeds()
+        self.seeds.clear()
+        for data in checked:
+            _address_of(data, &address)
+            if not address_equal(&address, &self.table.addresses[0]):
+                self.seeds.add(&address, self.now)
+        self.seeds.due(self.now)
         self._settle()
 
     def leave(self, now):
@@ -437,7 +437,7 @@ cdef class Node:
         self._at(now)
         memset(&nowhere, 0, sizeof(nowhere))
         reader_init(&r, <const uint8_t*> (<const char*> raw), len(raw))
-        if len(raw) > _SNAPSHOT_BYTES_MAX or not read_header(&r, &header):
+        if len(raw) > SNAPSHOT_BYTES_MAX or not read_header(&r, &header):
             raise SnapshotError(f"the {len(raw)} bytes are no snapshot")
         if header.ring != self.ring:
             raise SnapshotError("the snapshot is of another ring")
@@ -449,23 +449,7 @@ cdef class Node:
 
     def snapshot(self):
         """All rumors, tombstones included, and the cards of all members, as bytes for ``load``."""
-        cdef Writer w
-        cdef uint32_t count = 0
-        cdef int32_t i
-        self.packets.now = self.now
-        writer_init_growing(&w, _SNAPSHOT_BYTES_MAX)
-        write_wide_header(
-            &w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0]
-        )
-        for i in range(1, self.table.rows):
-            count += self.packets.put_member(&w, i)
-        for i in range(self.store.slots):
-            count += self.packets.put_rumor(&w, i, True)
-        finish_packet(&w, count)
-        try:
-            return (<const char*> w.start)[:w.size]
-        finally:
-            writer_free(&w)
+        return self.exchanges.snapshot_body()
 
     # ----------------------------------------------------------------- outputs
 
@@ -546,12 +530,16 @@ cdef class Node:
         member's.
         """
         cdef bytes raw_key = key
-        cdef bytes raw_origin = origin if origin is not None else (<const char*> self.table.ids[0].octets)[:16]
+        cdef bytes raw_origin = origin
         cdef int32_t slot
+        if origin is None:
+            raw_origin = (<const char*> self.table.ids[0].octets)[:16]
         if not 0 < kind < 256 or len(raw_key) > KEY_BYTES_MAX or len(raw_origin) != 16:
             return None
-        slot = self.store.find(kind, <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
-                               <const uint8_t*> (<const char*> raw_origin))
+        slot = self.store.find(
+            kind, <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
+            <const uint8_t*> (<const char*> raw_origin)
+        )
         if slot < 0 or self.store.entries[slot].blob.tombstone:
             return None
         return rumor_view(self.store.entries[slot].blob)
@@ -592,7 +580,11 @@ cdef class Node:
             return False
         if self.table.live_count == 0 or self.now >= self.left_at:
             return True
-        return self.dissemination.lanes[0].count == 0 or self.dissemination.lanes[0].items[0].level < 0
+        # Row 0 is this member; its item leaves the lane when it was told often enough.
+        return (
+            self.dissemination.lanes[0].count == 0
+            or self.dissemination.lanes[0].items[0].level < 0
+        )
 
     def why(self, id):
         """The latest suspicions and verdicts about a member, oldest first, one line each."""
@@ -619,14 +611,14 @@ cdef class Node:
         # ``row`` is the sender's, -1 while it is unknown; its own card may come first and change
         # that.
         cdef Message m
-        cdef uint32_t i
+        cdef uint32_t _i
         cdef int greeting = 0
         cdef int32_t sender
         cdef bint datagram = how == SOURCE_GOSSIP
         if datagram and count > MESSAGES_PER_DATAGRAM_MAX:
             self.tally.counts[COUNT_MALFORMED] += 1
             return
-        for i in range(count):
+        for _i in range(count):
             if not read_message(r, &m):
                 self.tally.counts[COUNT_MALFORMED] += 1
                 break
@@ -670,11 +662,7 @@ cdef class Node:
     cdef void _greeted(self, int greeting, int32_t row, const Address* source) noexcept:
         # A seed answers with its own card and what it holds against the sender, about as much as it
         # got.
-        cdef int i
-        for i in range(self.seed_count):
-            if address_equal(&self.seeds[i].address, source):
-                self.seeds[i].row = row
-                self.seeds[i].generation = self.table.generations[row]
+        self.seeds.answered(source, row)
         if greeting == MSG_JOIN:
             self._send_join(source, MSG_WELCOME)
         elif not self.synced and not self.exchanges.joining():
@@ -813,6 +801,9 @@ cdef class Node:
                           self.table.epochs[effect.other], self.table.incarnations[effect.other])
             p.messages += 1
             p.send(&self.table.addresses[row])
+        elif effect.what == EFFECT_GREET:
+            if not self.membership.leaving:
+                self._send_join(&self.seeds.seeds[row].address, MSG_JOIN)
         elif effect.what == EFFECT_ASK:
             self._ask(row, STATE_DEAD, <uint32_t> (effect.number >> 32), <uint32_t> effect.number)
         elif effect.what == EFFECT_FAILED:
@@ -820,8 +811,10 @@ cdef class Node:
                 # Helpers answered: this node is reachable, whatever the target is.
                 self._somebody_answered()
             if self.table.states[row] == STATE_ALIVE:
-                self.membership.evidence(row, self.table.epochs[row], self.table.incarnations[row], STATE_SUSPECT,
-                               self.table.short_id(0), REASON_PROBE_FAILED)
+                self.membership.evidence(
+                    row, self.table.epochs[row], self.table.incarnations[row], STATE_SUSPECT,
+                    self.table.short_id(0), REASON_PROBE_FAILED
+                )
             if self.table.states[row] == STATE_SUSPECT:
                 self.suspicion.begin_first_hand(
                     row, effect.at, self.detector.rto(), self.table.short_id(0), self.now
@@ -838,8 +831,10 @@ cdef class Node:
         elif effect.what == EFFECT_CHECKED:
             if self.table.states[row] == STATE_SUSPECT:
                 self.tally.counts[COUNT_DECLARED] += 1
-                self.membership.evidence(row, self.table.epochs[row], self.table.incarnations[row], STATE_DEAD,
-                               self.table.short_id(0), REASON_LAST_CHECK)
+                self.membership.evidence(
+                    row, self.table.epochs[row], self.table.incarnations[row], STATE_DEAD,
+                    self.table.short_id(0), REASON_LAST_CHECK
+                )
         elif effect.what == EFFECT_UNCHECKED:
             if effect.number == 0:
                 self._nobody_answered()
@@ -876,14 +871,14 @@ cdef class Node:
         cdef int32_t targets[16]
         cdef int count
         cdef int i
-        cdef int packet
+        cdef int _packet
         self.dissemination.last_tick = self.now
         self.tally.counts[COUNT_GOSSIP_TICKS] += 1
         count = self.dissemination.choose_targets(targets)
         if count == 0:
             return
         self.dissemination.open_batch()
-        for packet in range(self.settings.packets_per_tick_max):
+        for _packet in range(self.settings.packets_per_tick_max):
             self.packets.open(self.now)
             if self.packets.fill() == 0:
                 break
@@ -915,7 +910,7 @@ cdef class Node:
                 self.table.flags[row] &= ~FLAG_CONTACT_ARMED
                 self._contact(row)
         elif timer.kind == TIMER_SEEDS:
-            self._contact_seeds()
+            self.seeds.due(self.now)
         elif timer.kind == TIMER_PULLS:
             self.exchanges.pulls_armed = 0x7FFFFFFFFFFFFFFF
         elif timer.kind == TIMER_SWEEP:
@@ -946,45 +941,11 @@ cdef class Node:
 
     cdef void _send_join(self, const Address* target, int tag) noexcept:
         """Greet: this member's card, and in a welcome what is held against who asked."""
-        cdef int32_t i
         self.packets.open(self.now)
         write_join(&self.packets.w, <Tag> tag)
         self.packets.messages += 1
         self.packets.member(0)
         self.packets.send(target)
-
-    cdef void _contact_seeds(self) noexcept:
-        """Greet the seeds whose wait is over and that are not known alive."""
-        cdef int i
-        cdef int k
-        cdef Seed* seed
-        cdef bint alive
-        cdef int64_t due = 0x7FFFFFFFFFFFFFFF
-        for i in range(self.seed_count):
-            seed = &self.seeds[i]
-            if seed.due <= self.now:
-                alive = seed.row > 0 and self.table.generations[seed.row] == seed.generation and self.table.states[seed.row] <= STATE_SUSPECT
-                if not alive:
-                    for k in range(self.table.live_count):
-                        if address_equal(
-                                &self.table.addresses[self.table.live_rows[k]], &seed.address
-                        ):
-                            seed.row = self.table.live_rows[k]
-                            seed.generation = self.table.generations[seed.row]
-                            alive = True
-                            break
-                if alive:
-                    seed.wait = self.settings.contact_min_us
-                elif not self.membership.leaving:
-                    self._send_join(&seed.address, MSG_JOIN)
-                seed.due = self.now + self.membership.jitter(seed.wait)
-                seed.wait *= 2
-                if seed.wait > self.settings.contact_max_us:
-                    seed.wait = self.settings.contact_max_us
-            if seed.due < due:
-                due = seed.due
-        if self.seed_count:
-            self.timers.arm(due, TIMER_SEEDS, 0, 0)
 
     cdef int64_t _sweep_interval(self) noexcept:
         cdef int64_t interval = self.settings.tombstone_floor_us // 16

@@ -196,10 +196,10 @@ cdef class Packets:
         return items
 
     cdef uint32_t put_entries(self, Writer* w, const uint8_t* bits, uint32_t first_bucket) noexcept:
-        """Write all digested entries of the marked buckets, headers of large rumors; give their number.
+        """Write the digested entries of the marked buckets, headers for large rumors; count them.
 
-        Starts at ``first_bucket`` and wraps: when not everything fits, the next exchange with another start
-        gets the rest.
+        Starts at ``first_bucket`` and wraps: when not everything fits, the next exchange with
+        another start gets the rest.
         """
         cdef uint32_t count = 0
 

@@ -92,6 +92,9 @@ cdef class Pulls:
         self.count += 1
         return True
 
+    cdef bint _idle(self, int slot) noexcept:
+        return self.slots[slot].wanted != NULL and not self.slots[slot].in_flight
+
     cdef int next_start(self, int64_t now) noexcept:
         """A pull to start now, marked as in flight; -1 when there is none. Its source is
         ``source_next``.
@@ -100,7 +103,7 @@ cdef class Pulls:
         if self.flying >= _FLYING_MAX:
             return -1
         for i in range(self.high):
-            if self.slots[i].wanted != NULL and not self.slots[i].in_flight and self.slots[i].due <= now:
+            if self._idle(i) and self.slots[i].due <= now:
                 self.slots[i].in_flight = True
                 self.flying += 1
                 return i
@@ -113,7 +116,7 @@ cdef class Pulls:
         if self.flying >= _FLYING_MAX:
             return due
         for i in range(self.high):
-            if self.slots[i].wanted != NULL and not self.slots[i].in_flight and self.slots[i].due < due:
+            if self._idle(i) and self.slots[i].due < due:
                 due = self.slots[i].due
         return due
 

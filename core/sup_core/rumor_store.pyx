@@ -106,8 +106,8 @@ cdef class RumorStore:
     ) noexcept:
         """Merge ``blob`` (whose reference is consumed) and say what became of it.
 
-        ``slot`` is the entry's, -1 if none. When taken, ``previous`` gets the replaced version with its
-        reference, or NULL for a new key.
+        ``slot`` is the entry's, -1 if none. When taken, ``previous`` gets the replaced version with
+        its reference, or NULL for a new key.
         """
         cdef Rule rule = rule_of(blob.kind)
         cdef int32_t at

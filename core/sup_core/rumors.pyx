@@ -145,7 +145,7 @@ cdef class Rumors:
         cdef int pull
         cdef Offer verdict
         cdef EventRecord* record
-        if slot == -1 and blob.tombstone and age_us > self.settings.tombstone_floor_us // 2 and news:
+        if slot == -1 and news and blob.tombstone and 2 * age_us > self.settings.tombstone_floor_us:
             rumor_drop(blob)
             return False
         if (
@@ -229,6 +229,7 @@ cdef class Rumors:
         cdef RumorBlob* blob
         cdef bytes raw_key = key
         cdef bytes raw_value = value if value is not None else b""
+        cdef const uint8_t* data = NULL
         cdef Rule rule
         cdef int32_t slot
         if not 0 < kind < 256 or rule_of(kind) == RULE_NONE:
@@ -238,8 +239,12 @@ cdef class Rumors:
         if len(raw_value) > VALUE_BYTES_MAX:
             raise LimitError(f"value is {len(raw_value)} bytes, limit is {VALUE_BYTES_MAX}")
         rule = rule_of(kind)
-        blob = rumor_new(<const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
-                         <const uint8_t*> (<const char*> raw_value) if value is not None else NULL, <uint32_t> len(raw_value))
+        if value is not None:
+            data = <const uint8_t*> (<const char*> raw_value)
+        blob = rumor_new(
+            <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
+            data, <uint32_t> len(raw_value)
+        )
         if blob == NULL:
             raise MemoryError
         blob.kind = kind
@@ -260,11 +265,18 @@ cdef class Rumors:
         )
         if not self.take(blob, 0, True):
             if self.tally.counts[COUNT_RUMOR_QUOTA] > before[0]:
-                raise LimitError(f"this member's rumors are at a limit: {ORIGIN_RUMORS_MAX} rumors, {ORIGIN_BYTES_MAX} bytes; retract some")
+                raise LimitError(
+                    f"this member's rumors are at a limit: {ORIGIN_RUMORS_MAX} rumors, "
+                    f"{ORIGIN_BYTES_MAX} bytes; retract some"
+                )
             if self.tally.counts[COUNT_RUMOR_FULL] > before[1]:
-                raise LimitError(f"the rumor store is full: {RUMORS_MAX} rumors, {RUMOR_BYTES_MAX} bytes")
+                raise LimitError(
+                    f"the rumor store is full: {RUMORS_MAX} rumors, {RUMOR_BYTES_MAX} bytes"
+                )
             if self.tally.counts[COUNT_RUMOR_KIND] > before[2]:
-                raise ValueError(f"kind {kind} merges 8-byte counters, the value is {len(raw_value)} bytes")
+                raise ValueError(
+                    f"kind {kind} merges 8-byte counters, the value is {len(raw_value)} bytes"
+                )
         slot = self.store.find(
             kind, <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
             self.table.ids[0].octets

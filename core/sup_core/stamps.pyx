@@ -3,8 +3,8 @@
 A stamp is (
     µs of the wall clock or of the largest stamp seen, whichever is later; a counter
 ). It orders by
-cause even between wrong clocks and is close to the wall clock otherwise. Without a wall clock (0) it still
-orders: the largest stamp seen plus one. The wall clock decides nothing else in the core.
+cause even between wrong clocks and is close to the wall clock otherwise. Without a wall clock (0)
+it still orders: the largest stamp seen plus one. The wall clock decides nothing else in the core.
 Source: Kulkarni et al., "Logical physical clocks", 2014.
 """
 from libc.stdint cimport int64_t, uint64_t

@@ -99,14 +99,16 @@ cdef class Suspicion:
     cdef void begin_hearsay(self, int32_t row, uint64_t accuser, int64_t rto, int64_t now) noexcept:
         """Somebody else suspects the member; a first-hand suspicion stays what it is."""
         cdef Suspect* suspect
+        cdef uint32_t spread
         if self.index.find(<uint64_t> row) >= 0:
             return
         suspect = self._slot(row)
         if suspect == NULL:
             return
         suspect.accuser = accuser
-        suspect.deadline = now + self.settings.pause_tolerance_us + 3 * rto + self.settings.bystander_wait_us
-        suspect.deadline += self.prng.draw_below(<uint32_t> (self.settings.bystander_wait_us * 2 // 3) + 1)
+        spread = <uint32_t> (self.settings.bystander_wait_us * 2 // 3)
+        suspect.deadline = now + self.settings.pause_tolerance_us + 3 * rto
+        suspect.deadline += self.settings.bystander_wait_us + self.prng.draw_below(spread + 1)
         self._arm(suspect, now)
 
     cdef void again(self, int32_t row, int64_t when) noexcept:

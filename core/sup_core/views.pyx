@@ -51,7 +51,7 @@ cdef tuple _card_values(Card* card):
     # The card was checked by the codec before it was stored.
     cdef Reader r
     cdef uint32_t size = 0
-    cdef uint32_t i
+    cdef uint32_t _i
     cdef uint32_t pairs
     cdef const uint8_t* data
     if card == NULL:
@@ -62,7 +62,7 @@ cdef tuple _card_values(Card* card):
     name = _text(data, size)
     tags = {}
     pairs = read_map(&r)
-    for i in range(pairs):
+    for _i in range(pairs):
         data = read_str(&r, &size, TAG_KEY_BYTES_MAX)
         key = _text(data, size)
         data = read_str(&r, &size, TAG_VALUE_BYTES_MAX)
