@@ -123,16 +123,16 @@ $(VENV)/.created:
 
 # setuptools and Cython live in the environment, so that an edited .pyx is rebuilt by the same Cython
 # (build isolation would fetch another one for each build). Root and plugins go in one command: the
-# plugins require sup-ring, which pip must not look for on the index.
+# plugins require sup-ring, which pip must not look for on the index. SUP_COMPILE=0: see setup.py.
 $(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py $(PLUGINS:%=%/pyproject.toml)
 	$(call say,installing build tools,$(BIN)/python -m pip install -q --disable-pip-version-check \
 	  "setuptools>=80" "Cython>=3.3$(comma)<3.4")
-	$(call say,building and installing sup$(comma) $(notdir $(PLUGINS)) (a minute or two),$(BIN)/python -m pip install -q \
+	$(call say,installing sup$(comma) $(notdir $(PLUGINS)) and what they need,SUP_COMPILE=0 $(BIN)/python -m pip install -q \
 	  --disable-pip-version-check --no-build-isolation -e '.[test$(comma)lint]' $(PLUGINS:%=-e %))
-	@touch $@ $(VENV)/.built
+	@touch $@
 
 $(VENV)/.built: $(VENV)/.installed $(CYTHON)
-	$(call say,compiling,$(BIN)/python setup.py -q build_ext --inplace)
+	$(call say,compiling (all of it takes a minute or two),$(BIN)/python setup.py -q build_ext --inplace)
 	@touch $@
 
 comma := ,

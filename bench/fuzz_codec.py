@@ -21,8 +21,7 @@ from sup_core.node import Node
 SECOND = 1_000_000
 RSS_GROWTH_MAX_MB = 400
 """64 MiB of rumors, 65,536 members, as many events and the allocator's slack: the sum of the
-bounds.
-"""
+bounds."""
 
 
 def rss_mb() -> float:
@@ -127,8 +126,8 @@ def main() -> int:
             print(f"  {name:24} {value:>14,}")
     print(f"datagrams {options.count:,} in {seconds:.0f} s; exceptions {len(raised)}")
     print(
-        f"rss before {before:.0f} MB, halfway {sizes[slices // 2 - 1]:.0f} MB,"
-        f" after {sizes[-1]:.0f} MB"
+        f"rss before {before:.0f} MB, halfway {sizes[slices // 2 - 1]:.0f} MB, "
+        f"after {sizes[-1]:.0f} MB"
     )
     for text in raised[:5]:
         print(f"raised: {text}")

@@ -1,12 +1,12 @@
 """Whether two members hold the same, in 8 bytes; and where not, in one datagram.
 
-Every entry (a member or a rumor) has a 64-bit keyed hash of its name and version. A bucket's hash is the
-sum of its entries' modulo 2^64, the digest is the sum of the buckets: both are kept up to date by an
-addition and a subtraction per change. Suspicions, incarnations and tombstones past half their floor are no
-part of it, else digests would differ for ever.
+Every entry (a member or a rumor) has a 64-bit keyed hash of its name and version. A bucket's hash
+is the sum of its entries' modulo 2^64, the digest is the sum of the buckets: both are kept up to
+date by an addition and a subtraction per change. Suspicions, incarnations and tombstones past
+half their floor are no part of it, else digests would differ for ever.
 
-An exchange starts only when the digests have differed while nothing changed here for a second, or for three
-seconds at all: until then the gossip of the very change is still under way. At most
+An exchange starts only when the digests have differed while nothing changed here for a second, or
+for three seconds at all: until then the gossip of the very change is still under way. At most
 ``exchanges_per_second`` start.
 """
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -35,7 +35,8 @@ cdef class AntiEntropy:
         self.changed = now
 
     cdef bint should_exchange(self, uint64_t digest, int64_t now) noexcept:
-        """Whether to start an exchange with a member that just sent its digest; takes a turn if so."""
+        """Whether to start an exchange with a member that just sent its digest; takes a turn if so.
+        """
         if digest == self.digest:
             self.differs_since = -1
             return False

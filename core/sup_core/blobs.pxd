@@ -22,7 +22,9 @@ cdef struct RumorBlob:
 cdef Card* card_new(const uint8_t* data, uint32_t size) noexcept nogil
 cdef Card* card_share(Card* card) noexcept nogil
 cdef void card_drop(Card* card) noexcept nogil
-cdef RumorBlob* rumor_new(const uint8_t* key, uint32_t key_size, const uint8_t* value, uint32_t value_size) noexcept nogil
+cdef RumorBlob* rumor_new(
+    const uint8_t* key, uint32_t key_size, const uint8_t* value, uint32_t value_size
+) noexcept nogil
 cdef RumorBlob* rumor_share(RumorBlob* blob) noexcept nogil
 cdef void rumor_drop(RumorBlob* blob) noexcept nogil
 

@@ -1,7 +1,7 @@
 """Immutable, counted pieces of C memory: a member's card and a version of a rumor.
 
-The tables and the event queue share them, so that an event shows what was true when it was made without a
-copy. Counts are plain integers: one node is one thread's.
+The tables and the event queue share them, so that an event shows what was true when it was made
+without a copy. Counts are plain integers: one node is one thread's.
 """
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
@@ -31,7 +31,9 @@ cdef void card_drop(Card* card) noexcept nogil:
             free(card)
 
 
-cdef RumorBlob* rumor_new(const uint8_t* key, uint32_t key_size, const uint8_t* value, uint32_t value_size) noexcept nogil:
+cdef RumorBlob* rumor_new(
+        const uint8_t* key, uint32_t key_size, const uint8_t* value, uint32_t value_size
+) noexcept nogil:
     """A rumor with one reference and its versions 0; ``value`` NULL makes a tombstone."""
     cdef RumorBlob* blob = <RumorBlob*> malloc(sizeof(RumorBlob) + key_size + value_size)
     if blob == NULL:

@@ -57,8 +57,12 @@ cdef struct Message:
     uint32_t value_size
     const uint8_t* bits     # 128 bucket hashes, or a bit map of buckets
 
-cdef void write_header(Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation) noexcept nogil
-cdef void write_wide_header(Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation) noexcept nogil
+cdef void write_header(
+    Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation
+) noexcept nogil
+cdef void write_wide_header(
+    Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation
+) noexcept nogil
 cdef void finish_packet(Writer* w, uint32_t messages) noexcept nogil
 cdef bint read_header(Reader* r, Header* out) noexcept nogil
 cdef bint read_message(Reader* r, Message* out) noexcept nogil
@@ -66,10 +70,17 @@ cdef bint card_valid(const uint8_t* data, uint32_t size) noexcept nogil
 
 cdef void write_ping(Writer* w, uint32_t seq, uint64_t digest) noexcept nogil
 cdef void write_ack(Writer* w, uint32_t seq, uint64_t digest) noexcept nogil
-cdef void write_ping_req(Writer* w, uint32_t seq, uint64_t subject, uint32_t budget_us) noexcept nogil
+cdef void write_ping_req(
+    Writer* w, uint32_t seq, uint64_t subject, uint32_t budget_us
+) noexcept nogil
 cdef void write_nack(Writer* w, uint32_t seq, uint64_t subject) noexcept nogil
-cdef void write_relayed(Writer* w, uint32_t seq, uint64_t subject, uint32_t epoch, uint32_t incarnation) noexcept nogil
-cdef void write_status(Writer* w, uint64_t subject, uint8_t state, uint32_t epoch, uint32_t incarnation, uint64_t accuser) noexcept nogil
+cdef void write_relayed(
+    Writer* w, uint32_t seq, uint64_t subject, uint32_t epoch, uint32_t incarnation
+) noexcept nogil
+cdef void write_status(
+    Writer* w, uint64_t subject, uint8_t state, uint32_t epoch, uint32_t incarnation,
+    uint64_t accuser
+) noexcept nogil
 cdef void write_member(Writer* w, const Message* m) noexcept nogil
 cdef void write_rumor(Writer* w, const Message* m) noexcept nogil
 cdef void write_rumor_header(Writer* w, const Message* m) noexcept nogil

@@ -2,7 +2,7 @@
 
 A packet (datagram, stream request or response) is one msgpack array
 
-    [protocol version, ring hash, sender's short id, sender's epoch, sender's incarnation, message, ...]
+    [protocol version, ring hash, sender's short id, its epoch, its incarnation, message, ...]
 
 and every message is an array that opens with its integer tag:
 
@@ -13,10 +13,11 @@ and every message is an array that opens with its integer tag:
     5 RELAYED   seq, subject, epoch, inc.      13 SYNC     bit map of buckets; entries follow
     6 STATUS    subject, state, epoch, inc., accuser       14 PULL  kind, key, origin, a, b, hash
     7 MEMBER    id, state, epoch, inc., card version, address, [name, tags], age s
-    8 RUMOR     kind, key, origin, a, b, value or nil, age s   15 SYNCED  bit map of buckets; entries follow
+    8 RUMOR     kind, key, origin, a, b, value or nil, age s
+   15 SYNCED    bit map of buckets; entries follow
 
-Elements after those a reader knows are skipped, and so are messages with a tag it does not know: a newer
-member may say more. Every count and size is checked against ``limits`` before it is used.
+Elements after those a reader knows are skipped, and so are messages with a tag it does not know:
+a newer member may say more. Every count and size is checked against ``limits`` before it is used.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from sup_core.cursor cimport (
@@ -41,7 +42,7 @@ from sup_core.cursor cimport (
     write_raw,
     write_uint,
 )
-from sup_core.identity cimport ADDRESS_BYTES, Address, address_read, address_write
+from sup_core.identity cimport ADDRESS_BYTES, address_read, address_write
 from sup_core.limits cimport (
     BUCKET_MAP_BYTES,
     BUCKETS,
@@ -61,19 +62,26 @@ cdef enum:
     _U32 = 0xFFFFFFFF
 
 
-cdef void write_header(Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation) noexcept nogil:
-    """Open a packet; ``finish_packet`` patches the count. The packet starts at the buffer's start."""
+cdef void write_header(
+        Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation
+) noexcept nogil:
+    """Open a packet; ``finish_packet`` patches the count. The packet starts at the buffer's start.
+    """
     write_array16(w, _HEAD)
     _write_head(w, ring, sender, epoch, incarnation)
 
 
-cdef void write_wide_header(Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation) noexcept nogil:
+cdef void write_wide_header(
+        Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation
+) noexcept nogil:
     """Open a stream body, which may hold more than 65,535 messages."""
     write_array(w, 0x10000)
     _write_head(w, ring, sender, epoch, incarnation)
 
 
-cdef void _write_head(Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation) noexcept nogil:
+cdef void _write_head(
+        Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation
+) noexcept nogil:
     write_uint(w, PROTOCOL_VERSION)
     write_uint(w, ring)
     write_uint(w, sender)
@@ -120,7 +128,7 @@ cdef bint card_valid(const uint8_t* data, uint32_t size) noexcept nogil:
 cdef void _card(Reader* r) noexcept nogil:
     cdef uint32_t size = 0
     cdef uint32_t pairs
-    cdef uint32_t i
+    cdef uint32_t _i
     if read_array(r) != 2:
         r.error = CURSOR_RANGE
         return
@@ -129,7 +137,7 @@ cdef void _card(Reader* r) noexcept nogil:
     if pairs > TAGS_MAX:
         r.error = CURSOR_RANGE
         return
-    for i in range(pairs):
+    for _i in range(pairs):
         read_str(r, &size, TAG_KEY_BYTES_MAX)
         read_str(r, &size, TAG_VALUE_BYTES_MAX)
 
@@ -163,7 +171,9 @@ cdef uint32_t _read_rumor_name(Reader* r, Message* out) noexcept nogil:
 
 
 cdef bint read_message(Reader* r, Message* out) noexcept nogil:
-    """Read the next message; an unknown one has the tag MSG_NONE. False on the first malformed byte."""
+    """Read the next message; an unknown one has the tag MSG_NONE. False on the first malformed
+    byte.
+    """
     cdef uint32_t count = read_array(r)
     cdef uint32_t used = 1
     cdef uint64_t tag
@@ -253,7 +263,9 @@ cdef void write_ack(Writer* w, uint32_t seq, uint64_t digest) noexcept nogil:
     write_uint(w, digest)
 
 
-cdef void write_ping_req(Writer* w, uint32_t seq, uint64_t subject, uint32_t budget_us) noexcept nogil:
+cdef void write_ping_req(
+        Writer* w, uint32_t seq, uint64_t subject, uint32_t budget_us
+) noexcept nogil:
     write_array(w, 4)
     write_uint(w, MSG_PING_REQ)
     write_uint(w, seq)
@@ -268,7 +280,9 @@ cdef void write_nack(Writer* w, uint32_t seq, uint64_t subject) noexcept nogil:
     write_uint(w, subject)
 
 
-cdef void write_relayed(Writer* w, uint32_t seq, uint64_t subject, uint32_t epoch, uint32_t incarnation) noexcept nogil:
+cdef void write_relayed(
+        Writer* w, uint32_t seq, uint64_t subject, uint32_t epoch, uint32_t incarnation
+) noexcept nogil:
     write_array(w, 5)
     write_uint(w, MSG_RELAYED)
     write_uint(w, seq)
@@ -277,7 +291,10 @@ cdef void write_relayed(Writer* w, uint32_t seq, uint64_t subject, uint32_t epoc
     write_uint(w, incarnation)
 
 
-cdef void write_status(Writer* w, uint64_t subject, uint8_t state, uint32_t epoch, uint32_t incarnation, uint64_t accuser) noexcept nogil:
+cdef void write_status(
+        Writer* w, uint64_t subject, uint8_t state, uint32_t epoch, uint32_t incarnation,
+        uint64_t accuser
+) noexcept nogil:
     write_array(w, 6)
     write_uint(w, MSG_STATUS)
     write_uint(w, subject)

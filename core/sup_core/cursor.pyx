@@ -1,12 +1,13 @@
-"""msgpack primitives over a buffer, read and written in place: no Python object, no allocation per value.
+"""msgpack primitives over a buffer, read and written in place: no Python object, no allocation
+per value.
 
-Decides nothing about meaning. Every read checks the remaining size first (the bounds proof behind the
-switched-off checks: no pointer is followed before ``_need`` has seen that its bytes are inside the
-buffer), and the first error sticks. Accepts every width msgpack allows, writes the shortest. Source: the
-msgpack specification; a property test holds it to the msgpack library.
+Decides nothing about meaning. Every read checks the remaining size first (the bounds proof behind
+the switched-off checks: no pointer is followed before ``_need`` has seen that its bytes are
+inside the buffer), and the first error sticks. Accepts every width msgpack allows, writes the
+shortest. Source: the msgpack specification; a property test holds it to the msgpack library.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 from sup_core.limits cimport NESTING_MAX
 
@@ -107,7 +108,9 @@ cdef uint32_t read_map(Reader* r) noexcept nogil:
     return <uint32_t> count
 
 
-cdef inline const uint8_t* _body(Reader* r, uint64_t size, uint32_t* out, uint32_t size_max) noexcept nogil:
+cdef inline const uint8_t* _body(
+        Reader* r, uint64_t size, uint32_t* out, uint32_t size_max
+) noexcept nogil:
     cdef const uint8_t* data
     out[0] = 0
     if r.error != CURSOR_OK:
@@ -179,10 +182,11 @@ cdef inline void _jump(Reader* r, uint64_t size) noexcept nogil:
 
 
 cdef void skip(Reader* r, int depth) noexcept nogil:
-    """Step over one value of any type. Work is bounded by the bytes left, recursion by NESTING_MAX."""
+    """Step over one value of any type. Work is bounded by the bytes left, recursion by NESTING_MAX.
+    """
     cdef uint8_t tag
     cdef uint64_t count = 0
-    cdef uint64_t i
+    cdef uint64_t _i
     if depth >= NESTING_MAX:
         _fail(r, CURSOR_DEPTH)
         return
@@ -224,7 +228,7 @@ cdef void skip(Reader* r, int depth) noexcept nogil:
         _jump(r, _big(r, 1 << (tag - 0xD9)))
     else:
         _fail(r, CURSOR_TYPE)
-    for i in range(count):
+    for _i in range(count):
         if r.error != CURSOR_OK:
             return
         skip(r, depth + 1)

@@ -1,12 +1,12 @@
 """What news travels next, how often, and to whom.
 
-Two lanes, membership and user rumors. An item is a row or a slot, not a message: it is encoded from the
-store when it is sent, so a queue never holds anything stale and is as bounded as the stores. Within a lane
-the item with the fewest copies sent goes first, then the oldest. An item leaves after its transmit limit
-of copies, ceil(ln(live + 1)) + 3; what that misses, anti-entropy repairs. The lanes share a packet by
-deficit round robin (the node fills it), so neither can starve the other. One batch goes to all targets of
-a tick. O(1) for every operation.
-Sources: SWIM, Das et al. 2002, section 4.1; deficit round robin, Shreedhar and Varghese 1995.
+Two lanes, membership and user rumors. An item is a row or a slot, not a message: it is encoded
+from the store when it is sent, so a queue never holds anything stale and is as bounded as the
+stores. Within a lane the item with the fewest copies sent goes first, then the oldest. An item
+leaves after its transmit limit of copies, ceil(ln(live + 1)) + 3; what that misses, anti-entropy
+repairs. The lanes share a packet by deficit round robin (the node fills it), so neither can
+starve the other. One batch goes to all targets of a tick. O(1) for every operation. Sources:
+SWIM, Das et al. 2002, section 4.1; deficit round robin, Shreedhar and Varghese 1995.
 """
 from libc.math cimport ceil, log
 from libc.stdint cimport int8_t, int32_t, uint8_t

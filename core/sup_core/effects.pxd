@@ -10,8 +10,8 @@ cdef enum EffectKind:
     EFFECT_SILENT = 6       # a probe of ``row`` ended without an answer from anybody
     EFFECT_CHECKED = 7      # the last check of ``row`` failed: declare it dead; ``number``: answers
     EFFECT_UNCHECKED = 8    # the last check of ``row`` proved nothing
-    EFFECT_EXPIRED = 9      # the suspicion of ``row`` ran out; ``seq``: checks so far; ``number``: first-hand
-    EFFECT_ASK = 10         # ask ``row`` about ``number`` = epoch << 32 | incarnation at which it is said dead
+    EFFECT_EXPIRED = 9      # ``row``'s suspicion ran out; ``seq``: checks; ``number``: first-hand
+    EFFECT_ASK = 10         # ``row`` is said dead at ``number`` = epoch << 32 | incarnation: ask it
 
 # How a piece of evidence reached this node.
 cdef enum Source:
@@ -35,5 +35,7 @@ cdef class Effects:
     cdef int32_t count
     cdef int32_t capacity
     cdef uint64_t refused
-    cdef void add(self, EffectKind what, int32_t row, int32_t other, uint32_t seq, int64_t at, uint64_t number) noexcept
+    cdef void add(
+        self, EffectKind what, int32_t row, int32_t other, uint32_t seq, int64_t at, uint64_t number
+    ) noexcept
     cdef bint take(self, Effect* out) noexcept

@@ -1,6 +1,8 @@
-"""Effects of the mechanisms, in order. A mechanism never calls the node or a sibling: it leaves effects here.
+"""Effects of the mechanisms, in order. A mechanism never calls the node or a sibling: it leaves
+effects here.
 
-The list is drained after every call, so it is short; it grows up to a bound and refuses, counted, above it.
+The list is drained after every call, so it is short; it grows up to a bound and refuses, counted,
+above it.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -16,7 +18,10 @@ cdef class Effects:
     def __dealloc__(self) -> None:
         free(self.list)
 
-    cdef void add(self, EffectKind what, int32_t row, int32_t other, uint32_t seq, int64_t at, uint64_t number) noexcept:
+    cdef void add(
+            self, EffectKind what, int32_t row, int32_t other, uint32_t seq, int64_t at,
+            uint64_t number
+    ) noexcept:
         cdef Effect* effect
         cdef int32_t wanted
         cdef void* p

@@ -1,4 +1,4 @@
-"""What the core raises at its local caller; remote bytes are counted and dropped, never raised."""
+"""What the core raises at its local caller. Remote bytes never raise, they are dropped, counted."""
 
 
 class SnapshotError(ValueError):
@@ -7,5 +7,4 @@ class SnapshotError(ValueError):
 
 class LimitError(ValueError):
     """A value of the local caller is over a bound of ``limits``; says what, the value and the
-    bound.
-    """
+    bound."""

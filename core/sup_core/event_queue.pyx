@@ -1,7 +1,7 @@
 """Events that wait for the driver, as C records that become Python values only when polled.
 
-In order, once per transition. Bounded by EVENT_QUEUE_MAX: when the reader is that late the newest is
-dropped and counted, and one ``events_dropped`` tells the reader to re-read everything.
+In order, once per transition. Bounded by EVENT_QUEUE_MAX: when the reader is that late the newest
+is dropped and counted, and one ``events_dropped`` tells the reader to re-read everything.
 """
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free, malloc

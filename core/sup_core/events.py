@@ -21,7 +21,7 @@ class MemberState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member as this node sees it; ``since_us`` is its clock when ``state`` was entered."""
+    """One member as this node sees it; ``since_us``: its clock when ``state`` was entered."""
 
     id: bytes
     name: str
@@ -83,7 +83,7 @@ class Rumor:
 
 @dataclass(frozen=True, slots=True)
 class RumorEvent:
-    """The store took a newer version; ``previous`` is the one it replaced, None for a new key."""
+    """The store took a newer version; ``previous`` is what it replaced, None for a new key."""
 
     rumor: Rumor
     previous: Version | None = None

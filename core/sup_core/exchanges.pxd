@@ -29,7 +29,9 @@ cdef class Exchanges:
     cdef uint32_t request_id
     cdef dict waiting           # request id -> (kind, slot, generation, asked at)
     cdef object queue           # (request id, address, bytes) for the driver
-    cdef void request(self, int purpose, int slot, uint32_t generation, const Address* target, Writer* w) noexcept
+    cdef void request(
+        self, int purpose, int slot, uint32_t generation, const Address* target, Writer* w
+    ) noexcept
     cdef void sync_with(self, const Address* target, const uint8_t* bits, int32_t row) noexcept
     cdef bytes sync_body(self, bytes bits, int tag)
     cdef bytes pull_answer(self, Message* m)

@@ -1,11 +1,20 @@
 """Stream exchanges: the requests this node wants made, and the bodies it answers with.
 
-Three kinds: a synchronisation of some buckets, the same of all buckets to join, and the pull of a large
-rumor. The driver opens the streams; at most REQUESTS_MAX are out, the newest is dropped and counted.
+Three kinds: a synchronisation of some buckets, the same of all buckets to join, and the pull of a
+large rumor. The driver opens the streams; at most REQUESTS_MAX are out, the newest is dropped and
+counted.
 """
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memset
-from sup_core.codec cimport MSG_SYNC, Message, Tag, finish_packet, write_pull, write_sync, write_wide_header
+from sup_core.codec cimport (
+    MSG_SYNC,
+    Message,
+    Tag,
+    finish_packet,
+    write_pull,
+    write_sync,
+    write_wide_header,
+)
 from sup_core.counters cimport *
 from sup_core.cursor cimport Writer, writer_free, writer_init_growing
 from sup_core.identity cimport Address, address_bytes
@@ -13,7 +22,6 @@ from sup_core.kinds cimport RULE_NONE, rule_of
 from sup_core.limits cimport BUCKET_MAP_BYTES, BUCKETS, REQUESTS_MAX, STREAM_BYTES_MAX
 from sup_core.member_table cimport STATE_SUSPECT, MemberTable
 from sup_core.packets cimport Packets
-from sup_core.prng cimport Prng
 from sup_core.pulls cimport Pull, Pulls
 from sup_core.rumor_store cimport RumorStore
 from sup_core.timers cimport TIMER_PULLS, Timers
@@ -27,7 +35,10 @@ cdef int64_t _REQUEST_LIFETIME_US = 20000000
 cdef class Exchanges:
     """The stream exchanges of one node."""
 
-    def __cinit__(self, MemberTable table not None, RumorStore store not None, Packets packets not None, Pulls pulls not None, Timers timers not None, Tally tally not None) -> None:
+    def __cinit__(
+            self, MemberTable table not None, RumorStore store not None, Packets packets not None,
+            Pulls pulls not None, Timers timers not None, Tally tally not None
+    ) -> None:
         self.table = table
         self.store = store
         self.packets = packets
@@ -40,7 +51,9 @@ cdef class Exchanges:
         self.waiting = {}
         self.queue = deque()
 
-    cdef void request(self, int purpose, int slot, uint32_t generation, const Address* target, Writer* w) noexcept:
+    cdef void request(
+            self, int purpose, int slot, uint32_t generation, const Address* target, Writer* w
+    ) noexcept:
         # Keep a request for the driver; when there are too many the new one is dropped, counted.
         if w.full or len(self.waiting) >= REQUESTS_MAX:
             self.tally.counts[COUNT_REQUESTS_DROPPED] += 1
@@ -50,10 +63,14 @@ cdef class Exchanges:
         self.request_id += 1
         self.tally.counts[COUNT_REQUESTS_OUT] += 1
         self.waiting[self.request_id] = (purpose, slot, generation, self.now)
-        self.queue.append((self.request_id, address_bytes(target), (<const char*> w.start)[:w.size]))
+        self.queue.append((
+            self.request_id, address_bytes(target), (<const char*> w.start)[:w.size]
+        ))
 
     cdef void sync_with(self, const Address* target, const uint8_t* bits, int32_t row) noexcept:
-        """Exchange the entries of some buckets with a member; all of them, to join, when ``bits`` is NULL."""
+        """Exchange the entries of some buckets with a member; all of them, to join, when ``bits``
+        is NULL.
+        """
         cdef uint8_t everything[BUCKET_MAP_BYTES]
         cdef Writer w
         cdef uint32_t count = 1
@@ -64,7 +81,9 @@ cdef class Exchanges:
             purpose = REQUEST_JOIN
         self.packets.now = self.now
         writer_init_growing(&w, STREAM_BYTES_MAX)
-        write_wide_header(&w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0])
+        write_wide_header(
+            &w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0]
+        )
         write_sync(&w, MSG_SYNC, bits)
         if purpose == REQUEST_JOIN:
             # The card goes first, so that the other knows whom it talks to.
@@ -79,9 +98,13 @@ cdef class Exchanges:
         cdef uint32_t count = 1
         self.packets.now = self.now
         writer_init_growing(&w, STREAM_BYTES_MAX)
-        write_wide_header(&w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0])
+        write_wide_header(
+            &w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0]
+        )
         write_sync(&w, <Tag> tag, <const uint8_t*> (<const char*> bits))
-        count += self.packets.put_entries(&w, <const uint8_t*> (<const char*> bits), self.prng.draw_below(BUCKETS))
+        count += self.packets.put_entries(
+            &w, <const uint8_t*> (<const char*> bits), self.prng.draw_below(BUCKETS)
+        )
         finish_packet(&w, count)
         try:
             return (<const char*> w.start)[:w.size]
@@ -100,7 +123,9 @@ cdef class Exchanges:
             return b""
         self.packets.now = self.now
         writer_init_growing(&w, STREAM_BYTES_MAX)
-        write_wide_header(&w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0])
+        write_wide_header(
+            &w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0]
+        )
         self.packets.put_rumor(&w, slot, True)
         finish_packet(&w, 1)
         try:
@@ -121,7 +146,11 @@ cdef class Exchanges:
                 break
             pull = &self.pulls.slots[slot]
             source = pull.sources[pull.source_next]
-            if self.table.generations[source] != pull.source_generations[pull.source_next] or self.table.states[source] > STATE_SUSPECT or pull.tries >= pull.source_count:
+            if (
+                self.table.generations[source] != pull.source_generations[pull.source_next]
+                or self.table.states[source] > STATE_SUSPECT
+                or pull.tries >= pull.source_count
+            ):
                 # Its announcers are gone or had it not: somebody else may have it by now.
                 source = self.table.random_live(self.prng)
             if source < 0:
@@ -135,7 +164,10 @@ cdef class Exchanges:
             m.b = pull.wanted.b
             m.value_hash = pull.wanted.value_hash
             writer_init_growing(&w, STREAM_BYTES_MAX)
-            write_wide_header(&w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0])
+            write_wide_header(
+                &w, self.ring, self.table.short_id(0), self.table.epochs[0],
+                self.table.incarnations[0]
+            )
             write_pull(&w, &m)
             finish_packet(&w, 1)
             self.request(REQUEST_PULL, slot, pull.generation, &self.table.addresses[source], &w)

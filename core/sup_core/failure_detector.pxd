@@ -77,7 +77,9 @@ cdef class FailureDetector:
     cdef Answer acked(self, uint32_t seq, int32_t row, int64_t now) noexcept
     cdef bint relayed(self, uint32_t seq, int32_t helper, int32_t subject) noexcept
     cdef void nacked(self, uint32_t seq, int32_t helper) noexcept
-    cdef void ping_req(self, int32_t requester, uint32_t seq, int32_t subject, uint32_t budget_us, int64_t now) noexcept
+    cdef void ping_req(
+        self, int32_t requester, uint32_t seq, int32_t subject, uint32_t budget_us, int64_t now
+    ) noexcept
     cdef void relay_due(self, int32_t index, uint32_t generation, int64_t now) noexcept
     cdef int _ask_helpers(self, Probe* probe, int count, int64_t budget) noexcept
     cdef int32_t _next_target(self) noexcept

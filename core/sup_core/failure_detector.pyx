@@ -1,18 +1,21 @@
 """Whether a member answers: SWIM's probe with Lifeguard's nacks, and two questions of its own.
 
-Theory of operation. Each protocol period probes one member: in turn the next of a shuffled round and the
-alive member whose id follows this node's (so a single crash meets a probe within two periods). A probe is
+Theory of operation. Each protocol period probes one member: in turn the next of a shuffled round
+and the alive member whose id follows this node's (so a single crash meets a probe within two
+periods). A probe is
 
     DIRECT --rto--> INDIRECT --2 rto--> SECOND LOOK --second_look_us--> failed
        |               |     no helper answered: says nothing about the target (SILENT)
        +---- any answer of the target, also relayed: the probe ends well, at every stage
 
-and a suspect whose time is up gets a LAST CHECK: ping and helpers at once, three rto; it ends in CHECKED
-only when as many helpers answered in time as the ring can give (two), else in UNCHECKED. One smoothed
-round trip for all members: at a thousand members a peer is probed too rarely for an estimate of its own.
+and a suspect whose time is up gets a LAST CHECK: ping and helpers at once, three rto; it ends in
+CHECKED only when as many helpers answered in time as the ring can give (two), else in UNCHECKED.
+One smoothed round trip for all members: at a thousand members a peer is probed too rarely for an
+estimate of its own.
 
-Decides nothing about suspicion, tells nobody: leaves effects. Sources: SWIM, Das et al. 2002, sections 3.1
-and 4.3 (round robin); Lifeguard, Dadgar et al. 2017, section IV-A (nack); RFC 6298 for the time-out.
+Decides nothing about suspicion, tells nobody: leaves effects. Sources: SWIM, Das et al. 2002,
+sections 3.1 and 4.3 (round robin); Lifeguard, Dadgar et al. 2017, section IV-A (nack); RFC 6298
+for the time-out.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free, realloc
@@ -28,7 +31,7 @@ from sup_core.effects cimport (
     Effects,
 )
 from sup_core.limits cimport PROBES_MAX, RELAYS_MAX
-from sup_core.member_table cimport STATE_ALIVE, STATE_FREE, STATE_SUSPECT, MemberTable
+from sup_core.member_table cimport STATE_ALIVE, STATE_SUSPECT, MemberTable
 from sup_core.prng cimport Prng
 from sup_core.timers cimport TIMER_PROBE, TIMER_RELAY, Timers
 
@@ -38,13 +41,16 @@ cdef enum:
     _DECLARE_ANSWERS = 2        # helpers that must answer before a member is declared dead
     _CHECKS_STRICT = 3
     _RECENT = 8
-    _SEQ_MAX = 0xFFFF           # three bytes on the wire; one probe or relay each, so no clash in flight
+    _SEQ_MAX = 0xFFFF           # three bytes on the wire, and far more than are in flight
 
 
 cdef class FailureDetector:
     """The probes that one node runs for itself and for others."""
 
-    def __cinit__(self, MemberTable table not None, Timers timers not None, Prng prng not None, Effects effects not None) -> None:
+    def __cinit__(
+            self, MemberTable table not None, Timers timers not None, Prng prng not None,
+            Effects effects not None
+    ) -> None:
         cdef int i
         self.table = table
         self.timers = timers
@@ -97,12 +103,12 @@ cdef class FailureDetector:
 
     cdef int32_t _next_target(self) noexcept:
         # The next live member of the round; a new shuffled round when it is over.
-        cdef int32_t attempts
+        cdef int32_t _attempt
         cdef int32_t i
         cdef int32_t k
         cdef int32_t row
         cdef void* p
-        for attempts in range(2):
+        for _attempt in range(2):
             while self.order_at < self.order_count:
                 row = self.order[self.order_at]
                 self.order_at += 1
@@ -208,7 +214,8 @@ cdef class FailureDetector:
         probe.stage = STAGE_LAST_CHECK
         self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
         self._ask_helpers(probe, self.settings.last_check_probes, 2 * self.rto())
-        # When most members died at once a single helper may be all there is: after some checks one will do.
+        # When most members died at once a single helper may be all there is: after some checks one
+        # will do.
         probe.needed = 1 if checks >= _CHECKS_STRICT else _DECLARE_ANSWERS
         if probe.needed > probe.asked:
             probe.needed = probe.asked
@@ -216,13 +223,13 @@ cdef class FailureDetector:
         return True
 
     cdef int _ask_helpers(self, Probe* probe, int count, int64_t budget) noexcept:
-        # Helpers are alive members other than the target: all but one heard from lately, the rest at random.
+        # Helpers are alive members other than the target: all but one heard from lately, the rest
+        # at random.
         cdef int i
-        cdef int k
         cdef int tries
         cdef int32_t row
         cdef uint32_t start
-        cdef bint known
+        cdef uint32_t at
         probe.asked = 0
         for i in range(_RECENT + count):
             if probe.asked >= count:
@@ -237,7 +244,8 @@ cdef class FailureDetector:
             elif self.table.live_count:
                 start = self.prng.draw_below(<uint32_t> self.table.live_count)
                 for tries in range(self.table.live_count):
-                    row = self.table.live_rows[(start + <uint32_t> tries) % <uint32_t> self.table.live_count]
+                    at = (start + <uint32_t> tries) % <uint32_t> self.table.live_count
+                    row = self.table.live_rows[at]
                     if self._may_help(probe, row):
                         break
                     row = -1
@@ -251,7 +259,6 @@ cdef class FailureDetector:
     cdef void _forget_silent(self, Probe* probe) noexcept:
         # A helper that did not answer is no first choice until it is heard from again.
         cdef int i
-        cdef int k
         for k in range(probe.asked):
             for i in range(_RECENT):
                 if probe.helpers[k] >= 0 and self.recent[i] == probe.helpers[k]:
@@ -273,7 +280,7 @@ cdef class FailureDetector:
         cdef int32_t row = probe.row
         if probe.stage == STAGE_FREE or probe.generation != generation:
             return
-        if self.table.states[row] == STATE_FREE or self.table.generations[row] != probe.row_generation:
+        if self.table.generations[row] != probe.row_generation:
             self._end(probe)
             return
         if probe.stage == STAGE_DIRECT:
@@ -335,7 +342,9 @@ cdef class FailureDetector:
             relay = &self.relays[i]
             if relay.used and relay.seq == seq and relay.subject == row:
                 if self.table.generations[relay.requester] == relay.requester_generation:
-                    self.effects.add(EFFECT_RELAYED, relay.requester, row, relay.requester_seq, now, 0)
+                    self.effects.add(
+                        EFFECT_RELAYED, relay.requester, row, relay.requester_seq, now, 0
+                    )
                 relay.used = False
                 relay.generation += 1
                 self.relay_count -= 1
@@ -387,8 +396,11 @@ cdef class FailureDetector:
         if probe != NULL and (probe.stage == STAGE_INDIRECT or probe.stage == STAGE_LAST_CHECK):
             probe.answers += 1
 
-    cdef void ping_req(self, int32_t requester, uint32_t seq, int32_t subject, uint32_t budget_us, int64_t now) noexcept:
-        """Ping ``subject`` on behalf of ``requester``; a nack leaves at four fifths of the budget."""
+    cdef void ping_req(
+            self, int32_t requester, uint32_t seq, int32_t subject, uint32_t budget_us, int64_t now
+    ) noexcept:
+        """Ping ``subject`` on behalf of ``requester``; a nack leaves at four fifths of the budget.
+        """
         cdef int i
         cdef Relay* relay = NULL
         for i in range(RELAYS_MAX):
@@ -425,7 +437,9 @@ cdef class FailureDetector:
                 self.table.generations[relay.requester] == relay.requester_generation
                 and self.table.generations[relay.subject] == relay.subject_generation
             ):
-                self.effects.add(EFFECT_NACK, relay.requester, relay.subject, relay.requester_seq, now, 0)
+                self.effects.add(
+                    EFFECT_NACK, relay.requester, relay.subject, relay.requester_seq, now, 0
+                )
             # A late answer is still worth passing on: it ends the prober's second look.
             self.timers.arm(now + relay.budget, TIMER_RELAY, index, generation)
             return

@@ -1,9 +1,10 @@
-"""Random and mutated datagrams into a node at the speed of C: for the fuzz bench and the fuzz tests.
+"""Random and mutated datagrams into a node at the speed of C: for the fuzz bench and the fuzz
+tests.
 
-Takes real packets as a corpus, mutates copies of them with the core's own generator (flipped bits,
-overwritten, inserted and removed bytes, spliced tails, other lengths) and hands them to ``Node.receive``
-without a Python object in between. In between it fires timers and drains what the node sends and tells, as
-a driver would. Never used by a member of a ring.
+Takes real packets as a corpus, mutates copies of them with the core's own generator (flipped
+bits, overwritten, inserted and removed bytes, spliced tails, other lengths) and hands them to
+``Node.receive`` without a Python object in between. In between it fires timers and drains what
+the node sends and tells, as a driver would. Never used by a member of a ring.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -18,7 +19,7 @@ from sup_core.prng cimport Prng
 cdef enum:
     _CORPUS_MAX = 512
     _BUFFER_BYTES = 1600            # larger than a datagram may be
-    _HEADER_BYTES = 13              # array, version, ring: mostly kept, else every packet is foreign
+    _HEADER_BYTES = 13              # array, version, ring: mostly kept, else all is foreign
     _INTERVAL_US = 50
     _DRIVE_EVERY = 16
 
@@ -29,15 +30,17 @@ cdef uint8_t[24] _INTERESTING = [
 ]
 
 
-cdef uint32_t _mutate(uint8_t* data, uint32_t size, const uint8_t* other, uint32_t other_size, Prng prng) noexcept:
+cdef uint32_t _mutate(
+        uint8_t* data, uint32_t size, const uint8_t* other, uint32_t other_size, Prng prng
+) noexcept:
     # Every write stays below _BUFFER_BYTES: positions are drawn below ``size``, insertions checked.
     cdef uint32_t rounds = 1 + prng.draw_below(4)
     cdef uint32_t first
     cdef uint32_t at
     cdef uint32_t length
     cdef uint32_t what
-    cdef uint32_t i
-    for i in range(rounds):
+    cdef uint32_t _i
+    for _i in range(rounds):
         first = _HEADER_BYTES if size > _HEADER_BYTES + 1 and prng.draw_below(64) else 0
         if size <= first:
             return size
@@ -71,8 +74,10 @@ cdef uint32_t _mutate(uint8_t* data, uint32_t size, const uint8_t* other, uint32
     return size
 
 
-def fuzz(node: Node, corpus: list[bytes], count: int, seed: int, now: int, random_share: int = 8) -> int:
-    """Feed ``count`` datagrams, one in ``random_share`` of pure chance; give the time after the last one.
+def fuzz(
+        node: Node, corpus: list[bytes], count: int, seed: int, now: int, random_share: int = 8
+) -> int:
+    """Feed ``count`` datagrams, one in ``random_share`` of pure chance; give the time after it.
 
     ``corpus`` holds up to 512 packets of at most 1,400 bytes.
     """
@@ -126,7 +131,9 @@ def fuzz(node: Node, corpus: list[bytes], count: int, seed: int, now: int, rando
                 other = prng.draw_below(kinds)
                 size = sizes[pick]
                 memcpy(buffer, samples + pick * DATAGRAM_BYTES_MAX, size)
-                size = _mutate(buffer, size, samples + other * DATAGRAM_BYTES_MAX, sizes[other], prng)
+                size = _mutate(
+                    buffer, size, samples + other * DATAGRAM_BYTES_MAX, sizes[other], prng
+                )
             n.receive(buffer, size, &source, moment)
             if done % _DRIVE_EVERY == 0:
                 if n.next_due() <= moment:

@@ -32,6 +32,8 @@ cdef inline uint64_t short_of(const uint8_t* member_id) noexcept nogil:
         value = (value << 8) | member_id[i]
     return value
 
-cdef uint64_t sip_hash(uint64_t key0, uint64_t key1, const uint8_t* data, size_t size) noexcept nogil
+cdef uint64_t sip_hash(
+    uint64_t key0, uint64_t key1, const uint8_t* data, size_t size
+) noexcept nogil
 cdef object address_bytes(const Address* address)
 cdef str address_text(const Address* address)

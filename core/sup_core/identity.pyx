@@ -1,8 +1,8 @@
 """Addresses, member ids and the one hash function of the core.
 
-A member id has 16 bytes; its short form is the first 8 as a big-endian number. The hash is SipHash-1-3
-(Aumasson and Bernstein 2012), keyed, so that whoever can choose names cannot choose collisions without the
-key. It never depends on Python's ``hash``.
+A member id has 16 bytes; its short form is the first 8 as a big-endian number. The hash is
+SipHash-1-3 (Aumasson and Bernstein 2012), keyed, so that whoever can choose names cannot choose
+collisions without the key. It never depends on Python's ``hash``.
 """
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -32,7 +32,9 @@ cdef inline void _round(uint64_t* v) noexcept nogil:
     v[2] = _rotate(v[2], 32)
 
 
-cdef uint64_t sip_hash(uint64_t key0, uint64_t key1, const uint8_t* data, size_t size) noexcept nogil:
+cdef uint64_t sip_hash(
+        uint64_t key0, uint64_t key1, const uint8_t* data, size_t size
+) noexcept nogil:
     """SipHash-1-3 of ``size`` bytes."""
     cdef uint64_t v[4]
     cdef uint64_t word

@@ -1,4 +1,5 @@
-# The reasons stand beside the numbers in limits.pyx; this list and the .pyi are kept equal by a test.
+# The reasons stand beside the numbers in limits.pyx; this list and the .pyi are kept equal by a
+# test.
 cpdef enum:
     PROTOCOL_VERSION = 1
     PROTOCOL_VERSION_MIN = 1

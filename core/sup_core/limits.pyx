@@ -1,23 +1,32 @@
-"""The bounds of the gossip core, each with its reason. Nothing here is tunable; what is lives in ``config``.
+"""The bounds of the gossip core, each with its reason. Nothing here is tunable; what is lives in
+``config``.
 
-A bound that a remote sender can reach is counted and the input dropped; a bound that the local caller can
-reach raises ``ValueError`` with the value and the bound.
+A bound that a remote sender can reach is counted and the input dropped; a bound that the local
+caller can reach raises ``ValueError`` with the value and the bound.
 
-- ``DATAGRAM_BYTES_MAX``: below the 1500 of Ethernet with room for IPv6, UDP and the 25 bytes of a seal.
+- ``DATAGRAM_BYTES_MAX``: below the 1500 of Ethernet with room for IPv6, UDP and the 25 bytes of a
+  seal.
 - ``STREAM_BYTES_MAX``: 40,000 entries of 100 bytes; a bigger difference takes several exchanges.
-- ``MEMBERS_MAX``: full views stop being sensible long before; bounds what forged cards can occupy.
-- ``CARD_BYTES_MAX``: a card and a packet header always fit one datagram, with an address and a status.
-- ``INLINE_BYTES_MAX``: with the longest key a rumor of this size fits one datagram; above it a header is
-  gossiped and the body pulled by stream.
-- ``ORIGIN_*``: what one member may occupy in everybody's store; a runaway owner starves only itself.
+- ``MEMBERS_MAX``: full views stop being sensible long before; bounds what forged cards can
+  occupy.
+- ``CARD_BYTES_MAX``: a card and a packet header always fit one datagram, with an address and a
+  status.
+- ``INLINE_BYTES_MAX``: with the longest key a rumor of this size fits one datagram; above it a
+  header is gossiped and the body pulled by stream.
+- ``ORIGIN_*``: what one member may occupy in everybody's store; a runaway owner starves only
+  itself.
 - ``PROBES_MAX``: one new probe a second and twenty questions, each three seconds at most.
-- ``RELAYS_MAX``: indirect probes that this member runs for others at once; above it nobody is answered.
-- ``TRANSMIT_QUEUE_MAX``: about 6 MB; a driver drains after every input, so only a broken one gets there.
-- ``EVENT_QUEUE_MAX``: one event for each member there can be; an overflow is told by a ``SelfEvent``.
+- ``RELAYS_MAX``: indirect probes that this member runs for others at once; above it nobody is
+  answered.
+- ``TRANSMIT_QUEUE_MAX``: about 6 MB; a driver drains after every input, so only a broken one gets
+  there.
+- ``EVENT_QUEUE_MAX``: one event for each member there can be; an overflow is told by a
+  ``SelfEvent``.
 - ``REQUESTS_MAX``: stream exchanges in flight at once.
 - ``BUCKETS``: 128 hashes of 8 bytes are one datagram.
 - ``NESTING_MAX``: depth of unknown values that ``skip`` walks; bounds the C stack.
-- ``INCARNATION_JUMP_MAX``: a member raises its incarnation once per refutation; a forged maximum could
-  never be refuted, so a larger jump than this is not believed. ``EPOCH_JUMP_MAX`` is the same for starts.
+- ``INCARNATION_JUMP_MAX``: a member raises its incarnation once per refutation; a forged maximum
+  could never be refuted, so a larger jump than this is not believed. ``EPOCH_JUMP_MAX`` is the
+  same for starts.
 - ``HEALTH_SCORE_MAX``: Lifeguard's S = 8 (Dadgar et al. 2017, section IV-A).
 """

@@ -1,10 +1,11 @@
 """How far this node trusts itself: Lifeguard's local health multiplier, 0 (well) to 8.
 
-Falls (the score rises) when a probe ends with no answer from anybody, neither from the target nor from any
-helper, and when this node had to refute a suspicion; recovers by one with every probe
-that anybody answered. The probe interval is stretched up to three times. Helpers that merely could not reach a dead target say nothing about
-this node. Two probes in a row without any answer: the node is cut off and says so.
-Source: Lifeguard, Dadgar et al. 2017, section IV-A; the cut-off rule is this project's.
+Falls (the score rises) when a probe ends with no answer from anybody, neither from the target nor
+from any helper, and when this node had to refute a suspicion; recovers by one with every probe
+that anybody answered. The probe interval is stretched up to three times. Helpers that merely
+could not reach a dead target say nothing about this node. Two probes in a row without any answer:
+the node is cut off and says so. Source: Lifeguard, Dadgar et al. 2017, section IV-A; the cut-off
+rule is this project's.
 """
 from sup_core.limits cimport HEALTH_SCORE_MAX
 
@@ -38,8 +39,8 @@ cdef class LocalHealth:
     cdef int stretch(self) noexcept:
         """By how much the probe interval is stretched: 1 when well, 3 at worst.
 
-        Not by score + 1 as in Lifeguard: who cannot reach anybody accuses nobody here, and after a mass
-        crash the survivors must not probe eight times slower to find the rest.
+        Not by score + 1 as in Lifeguard: who cannot reach anybody accuses nobody here, and after a
+        mass crash the survivors must not probe eight times slower to find the rest.
         """
         return 1 + self.score // 3
 

@@ -4,7 +4,8 @@ from sup_core.hash_index cimport HashIndex
 from sup_core.identity cimport Address, MemberId
 from sup_core.prng cimport Prng
 
-# The first four are events.MemberState; UNSEEN members are known by hearsay and not shown until they answer.
+# The first four are events.MemberState; UNSEEN members are known by hearsay and not shown until
+# they answer.
 cdef enum State:
     STATE_ALIVE = 0
     STATE_SUSPECT = 1
@@ -27,7 +28,8 @@ cdef enum Flag:
     FLAG_NEWS_CARD = 8      # gossip the whole card, not only the status
     FLAG_ASKED = 16         # asked for its card since it last sent one
 
-# Precedence of evidence: epoch, then left, then incarnation, then state. One definition for everybody.
+# Precedence of evidence: epoch, then left, then incarnation, then state. One definition for
+# everybody.
 cdef bint evidence_above(uint32_t epoch_a, uint32_t incarnation_a, uint8_t state_a,
                          uint32_t epoch_b, uint32_t incarnation_b, uint8_t state_b) noexcept nogil
 
@@ -60,6 +62,8 @@ cdef class MemberTable:
     cdef int32_t add(self, const uint8_t* member_id, int64_t now) noexcept
     cdef void forget(self, int32_t row) noexcept
     cdef void set_state(self, int32_t row, uint8_t state, int64_t now) noexcept
-    cdef Admission admit(self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state) noexcept
+    cdef Admission admit(
+        self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state
+    ) noexcept
     cdef int32_t random_live(self, Prng prng) noexcept
     cdef int32_t next_in_order(self) noexcept

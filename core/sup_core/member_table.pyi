@@ -1,4 +1,7 @@
+from typing_extensions import disjoint_base
+
 def outranks(a: tuple[int, int, int], b: tuple[int, int, int]) -> bool: ...
 
+@disjoint_base
 class MemberTable:
     def __new__(cls, salt: int) -> MemberTable: ...

@@ -1,10 +1,10 @@
 """Who is known: one row per member in parallel C arrays, found by 8-byte short id.
 
-Holds the one definition of precedence between pieces of evidence about a member (epoch, then `left`, then
-incarnation, then alive < suspect < dead), a total order, so that merging is a maximum: associative,
-commutative, idempotent. Never decides what to tell others; that is the node's. Row 0 is the node itself.
-Source: SWIM, Das et al. 2002, section 4.2, with epochs and the rule that any admitted evidence raises the
-stored incarnation.
+Holds the one definition of precedence between pieces of evidence about a member (epoch, then
+`left`, then incarnation, then alive < suspect < dead), a total order, so that merging is a
+maximum: associative, commutative, idempotent. Never decides what to tell others; that is the
+node's. Row 0 is the node itself. Source: SWIM, Das et al. 2002, section 4.2, with epochs and the
+rule that any admitted evidence raises the stored incarnation.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -138,7 +138,9 @@ cdef class MemberTable:
         return short_of(self.ids[row].octets)
 
     cdef int32_t add(self, const uint8_t* member_id, int64_t now) noexcept:
-        """A new UNSEEN row with epoch and incarnation 0; -1 when full, -2 when the short id is another's."""
+        """A new UNSEEN row with epoch and incarnation 0; -1 when full, -2 when the short id is
+        another's.
+        """
         cdef uint64_t short_id = short_of(member_id)
         cdef int32_t row = self.index.find(short_id)
         if row >= 0:
@@ -185,7 +187,9 @@ cdef class MemberTable:
         self.free_count += 1
 
     cdef void set_state(self, int32_t row, uint8_t state, int64_t now) noexcept:
-        """Enter a state and keep the list of live rows; the order of that list depends on inputs only."""
+        """Enter a state and keep the list of live rows; the order of that list depends on inputs
+        only.
+        """
         cdef bint live = state <= STATE_SUSPECT and row != 0
         cdef int32_t at = self.live_at[row]
         cdef int32_t moved
@@ -207,11 +211,12 @@ cdef class MemberTable:
         self.since[row] = now
         self.successor = -2
 
-    cdef Admission admit(self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state) noexcept:
-        """Weigh evidence against a row and raise the stored epoch and incarnation; the state is not set.
+    cdef Admission admit(
+            self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state
+    ) noexcept:
+        """Weigh evidence against a row, raise its epoch and incarnation; the state is not set.
 
-        An UNSEEN row holds the evidence that made it known as an alive one; only the node decides when it
-        is shown.
+        An UNSEEN row counts as alive here; only the membership decides when it is shown.
         """
         cdef uint8_t held = self.states[row]
         cdef bint same_state
@@ -219,14 +224,16 @@ cdef class MemberTable:
             held = STATE_ALIVE
         if epoch == self.epochs[row] and incarnation == self.incarnations[row] and state == held:
             return ADMIT_SAME
-        if not evidence_above(epoch, incarnation, state, self.epochs[row], self.incarnations[row], held):
+        if not evidence_above(
+                epoch, incarnation, state, self.epochs[row], self.incarnations[row], held
+        ):
             return ADMIT_STALE
         if epoch > self.epochs[row]:
             # The first evidence about a row has nothing to be measured against.
             if self.epochs[row] != 0 and epoch - self.epochs[row] > EPOCH_JUMP_MAX:
                 return ADMIT_REFUSED
         elif incarnation > self.incarnations[row]:
-            if incarnation - self.incarnations[row] > INCARNATION_JUMP_MAX and self.epochs[row] != 0:
+            if incarnation - self.incarnations[row] > INCARNATION_JUMP_MAX:
                 return ADMIT_REFUSED
         same_state = state == held and epoch == self.epochs[row]
         self.epochs[row] = epoch

@@ -48,7 +48,10 @@ cdef class Membership:
     cdef int32_t whys_capacity
     cdef int32_t member_message(self, Message* m, int how) noexcept
     cdef bint take_card(self, int32_t row, Message* m, bint known) noexcept
-    cdef void evidence(self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser, Reason reason) noexcept
+    cdef void evidence(
+        self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser,
+        Reason reason
+    ) noexcept
     cdef void tell_gone(self, int32_t row) noexcept
     cdef void enter(self, int32_t row, uint8_t state) noexcept
     cdef void show(self, int32_t row, Reason reason) noexcept
@@ -61,6 +64,8 @@ cdef class Membership:
     cdef void arm_contact(self, int32_t row) noexcept
     cdef bint question(self) noexcept
     cdef void forget(self, int32_t row) noexcept
-    cdef void note(self, int32_t row, uint8_t state, uint32_t incarnation, uint64_t accuser, Reason reason) noexcept
+    cdef void note(
+        self, int32_t row, uint8_t state, uint32_t incarnation, uint64_t accuser, Reason reason
+    ) noexcept
     cdef void member_event(self, int32_t row, Change change, Reason reason, uint64_t other) noexcept
     cdef list why(self, int32_t row)

@@ -1,3 +1,5 @@
+from typing_extensions import disjoint_base
+
 from sup_core.anti_entropy import AntiEntropy
 from sup_core.counters import Tally
 from sup_core.dissemination import Dissemination
@@ -7,6 +9,7 @@ from sup_core.member_table import MemberTable
 from sup_core.notices import Notices
 from sup_core.suspicion import Suspicion
 
+@disjoint_base
 class Membership:
     def __new__(
         cls,

@@ -1,9 +1,11 @@
-"""What evidence about a member does: entered, told, remembered, digested, and refuted when it is about this one.
+"""What evidence about a member does: entered, told, remembered, digested, and refuted when it is
+about this one.
 
-The rules of precedence are the member table's; the waits are the suspicion's. Here is what follows from an
-admitted change: the state of the row, its timers, its part of the digest, the news and the event. Hearsay
-from a synchronisation never kills and never shows: a `dead` about a live member becomes a question to it,
-an unknown member answers a ping first. Every suspicion and verdict keeps who said it, and when.
+The rules of precedence are the member table's; the waits are the suspicion's. Here is what
+follows from an admitted change: the state of the row, its timers, its part of the digest, the
+news and the event. Hearsay from a synchronisation never kills and never shows: a `dead` about a
+live member becomes a question to it, an unknown member answers a ping first. Every suspicion and
+verdict keeps who said it, and when.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
@@ -13,7 +15,14 @@ from sup_core.blobs cimport card_drop, card_new, card_share
 from sup_core.codec cimport Message
 from sup_core.counters cimport *
 from sup_core.dissemination cimport NEWS_MEMBERS, Dissemination
-from sup_core.effects cimport EFFECT_ASK, EFFECT_PING, SOURCE_DISK, SOURCE_GOSSIP, SOURCE_SELF, SOURCE_SYNC, Effects
+from sup_core.effects cimport (
+    EFFECT_ASK,
+    EFFECT_PING,
+    SOURCE_DISK,
+    SOURCE_GOSSIP,
+    SOURCE_SELF,
+    SOURCE_SYNC,
+)
 from sup_core.event_queue cimport *
 from sup_core.failure_detector cimport FailureDetector
 from sup_core.identity cimport address_equal, short_of, sip_hash
@@ -21,9 +30,8 @@ from sup_core.limits cimport INCARNATION_JUMP_MAX, WHY_MAX
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport *
 from sup_core.notices cimport Notices
-from sup_core.prng cimport Prng
 from sup_core.suspicion cimport Suspicion
-from sup_core.timers cimport TIMER_CONTACT, Timers
+from sup_core.timers cimport TIMER_CONTACT
 from sup_core.views cimport short_text
 
 from sup_core.event_queue import REASONS
@@ -36,7 +44,12 @@ cdef enum:
 cdef class Membership:
     """The membership rules of one node."""
 
-    def __cinit__(self, MemberTable table not None, FailureDetector detector not None, Suspicion suspicion not None, LocalHealth health not None, Dissemination dissemination not None, AntiEntropy anti_entropy not None, Notices notices not None, Tally tally not None, ring: int) -> None:
+    def __cinit__(
+            self, MemberTable table not None, FailureDetector detector not None,
+            Suspicion suspicion not None, LocalHealth health not None,
+            Dissemination dissemination not None, AntiEntropy anti_entropy not None,
+            Notices notices not None, Tally tally not None, ring: int
+    ) -> None:
         self.table = table
         self.detector = detector
         self.timers = detector.timers
@@ -61,18 +74,24 @@ cdef class Membership:
         cdef int32_t row = self.table.find(short_of(m.id))
         cdef bint known = row >= 0
         cdef int64_t age_us = <int64_t> m.age_s * 1000000
+        cdef bint old_news
         cdef bint gone = m.state == STATE_DEAD or m.state == STATE_LEFT
         if row == 0:
             if memcmp(self.table.ids[0].octets, m.id, 16) != 0:
                 self.tally.counts[COUNT_CARD_REFUSED] += 1
                 self.notices.tell(SELF_SHORT_ID_CLASH, short_of(m.id), &m.address, self.now)
                 return -1
-            if m.epoch == self.table.epochs[0] and m.version == self.table.versions[0] and not address_equal(&m.address, &self.table.addresses[0]):
+            if (
+                m.epoch == self.table.epochs[0]
+                and m.version == self.table.versions[0]
+                and not address_equal(&m.address, &self.table.addresses[0])
+            ):
                 self.notices.tell(SELF_DUPLICATE_ID, m.epoch, &m.address, self.now)
             self.about_me(m.epoch, m.incarnation, m.state)
             return 0
         if not known:
-            # News of somebody's end is no news to who never knew it; a young tombstone is part of the digest.
+            # News of somebody's end is no news to who never knew it; a young tombstone is part of
+            # the digest.
             if gone and (how == SOURCE_GOSSIP or age_us > self.settings.tombstone_floor_us // 2):
                 return -1
             row = self.table.add(m.id, self.now)
@@ -92,10 +111,10 @@ cdef class Membership:
                 self.enter(row, m.state)
                 self.table.since[row] = self.now - age_us
                 self.tell_gone(row)
-            elif how == SOURCE_SYNC or how == SOURCE_DISK:
-                # Hearsay: it answers before it is shown.
+            elif how == SOURCE_SYNC or how == SOURCE_DISK or m.state == STATE_SUSPECT:
+                # Hearsay: it answers before it is shown. A suspect may be one that was forgotten here.
                 self.arm_contact(row)
-                if how == SOURCE_SYNC and self.question():
+                if how != SOURCE_DISK and self.question():
                     self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
             else:
                 self.show(row, REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC)
@@ -103,24 +122,35 @@ cdef class Membership:
         if how == SOURCE_SELF and self.table.states[row] == STATE_UNSEEN:
             self.show(row, REASON_ANSWERED)
         elif how == SOURCE_SYNC and self.table.states[row] == STATE_UNSEEN and not gone:
-            # Asked before, without an answer or beyond the allowance; the digests differ until it has answered.
+            # Asked before, without an answer or beyond the allowance; the digests differ until it
+            # has answered.
             if self.question():
                 self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
         if how == SOURCE_DISK:
             return row
-        if m.state == STATE_DEAD and how != SOURCE_GOSSIP and how != SOURCE_SELF and self.table.states[row] <= STATE_SUSPECT:
+        old_news = how != SOURCE_GOSSIP and how != SOURCE_SELF
+        if old_news and m.state == STATE_DEAD and self.table.states[row] <= STATE_SUSPECT:
             # A question to the member, not an accusation: it may just not have been heard of.
-            if evidence_above(m.epoch, m.incarnation, STATE_DEAD, self.table.epochs[row], self.table.incarnations[row], STATE_ALIVE):
-                self.effects.add(EFFECT_ASK, row, -1, 0, self.now, (<uint64_t> m.epoch << 32) | m.incarnation)
+            if evidence_above(
+                    m.epoch, m.incarnation, STATE_DEAD, self.table.epochs[row],
+                    self.table.incarnations[row], STATE_ALIVE
+            ):
+                self.effects.add(
+                    EFFECT_ASK, row, -1, 0, self.now, (<uint64_t> m.epoch << 32) | m.incarnation
+                )
             return row
-        if m.state == STATE_ALIVE and self.table.states[row] == STATE_SUSPECT and how != SOURCE_GOSSIP and how != SOURCE_SELF:
+        if old_news and m.state == STATE_ALIVE and self.table.states[row] == STATE_SUSPECT:
             if m.epoch == self.table.epochs[row] and m.incarnation <= self.table.incarnations[row]:
                 return row
-        self.evidence(row, m.epoch, m.incarnation, m.state, 0, REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC)
+        self.evidence(
+            row, m.epoch, m.incarnation, m.state, 0,
+            REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC
+        )
         return row
 
     cdef bint take_card(self, int32_t row, Message* m, bint known) noexcept:
-        # The larger card version wins; equal versions with different content are two holders of one id.
+        # The larger card version wins; equal versions with different content are two holders of one
+        # id.
         if self.table.cards[row] != NULL and m.version <= self.table.versions[row]:
             if m.version == self.table.versions[row] and m.epoch == self.table.epochs[row] and (
                 not address_equal(&m.address, &self.table.addresses[row])
@@ -145,7 +175,10 @@ cdef class Membership:
                 self.member_event(row, CHANGE_UPDATED, REASON_CARD, 0)
         return True
 
-    cdef void evidence(self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser, Reason reason) noexcept:
+    cdef void evidence(
+            self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state,
+            uint64_t accuser, Reason reason
+    ) noexcept:
         """Weigh evidence about another member; enter, tell and remember what it changes."""
         cdef uint8_t held = self.table.states[row]
         cdef uint32_t held_epoch = self.table.epochs[row]
@@ -173,7 +206,7 @@ cdef class Membership:
                 self.suspicion.begin_hearsay(row, accuser, self.detector.rto(), self.now)
         else:
             if state == STATE_SUSPECT and (held == STATE_DEAD or held == STATE_LEFT):
-                # A suspicion is the first that is heard of a new start: two transitions, told as two.
+                # A suspicion is the first that is heard of a new start: two transitions, told so.
                 self.enter(row, STATE_ALIVE)
                 self.member_event(row, CHANGE_RETURNED, reason, 0)
                 self.digest_out(row)
@@ -182,7 +215,9 @@ cdef class Membership:
                 if held == STATE_SUSPECT:
                     self.member_event(row, CHANGE_REFUTED, reason, 0)
                 elif held != STATE_ALIVE:
-                    self.member_event(row, CHANGE_RETURNED, REASON_NEW_EPOCH if epoch > held_epoch else reason, 0)
+                    self.member_event(
+                        row, CHANGE_RETURNED, REASON_NEW_EPOCH if epoch > held_epoch else reason, 0
+                    )
                 else:
                     self.member_event(row, CHANGE_UPDATED, REASON_NEW_EPOCH, 0)
                 if epoch > held_epoch and (self.table.versions[row] >> 16) == epoch:
@@ -194,7 +229,9 @@ cdef class Membership:
                 self.tally.counts[COUNT_SUSPECTED] += 1
                 self.member_event(row, CHANGE_SUSPECTED, reason, accuser)
             elif state == STATE_DEAD:
-                self.member_event(row, CHANGE_DIED, REASON_TOLD_DEAD if reason == REASON_NEWS else reason, accuser)
+                self.member_event(
+                    row, CHANGE_DIED, REASON_TOLD_DEAD if reason == REASON_NEWS else reason, accuser
+                )
             else:
                 self.member_event(row, CHANGE_LEFT, REASON_TOLD_LEFT, 0)
             self.note(row, state, incarnation, accuser, reason)
@@ -208,7 +245,9 @@ cdef class Membership:
             self.member_event(row, CHANGE_LEFT, REASON_TOLD_LEFT, 0)
 
     cdef void enter(self, int32_t row, uint8_t state) noexcept:
-        """Enter a state, with the timers and the digest that belong to it. The digest is without the row."""
+        """Enter a state, with the timers and the digest that belong to it. The digest is without
+        the row.
+        """
         self.suspicion.end(row)
         self.table.set_state(row, state, self.now)
         self.digest_in(row)
@@ -276,7 +315,9 @@ cdef class Membership:
 
     cdef void digest_out(self, int32_t row) noexcept:
         if self.table.flags[row] & FLAG_DIGESTED:
-            self.anti_entropy.subtract(self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed)
+            self.anti_entropy.subtract(
+                self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed
+            )
             self.table.flags[row] &= ~FLAG_DIGESTED
 
     cdef void digest_in(self, int32_t row) noexcept:
@@ -284,9 +325,15 @@ cdef class Membership:
         cdef uint8_t state = self.table.states[row]
         if self.table.flags[row] & FLAG_DIGESTED or state > STATE_LEFT:
             return
-        if (state == STATE_DEAD or state == STATE_LEFT) and self.now - self.table.since[row] > self.settings.tombstone_floor_us // 2 and row != 0:
+        if (
+            (state == STATE_DEAD or state == STATE_LEFT)
+            and self.now - self.table.since[row] > self.settings.tombstone_floor_us // 2
+            and row != 0
+        ):
             return
-        self.anti_entropy.add(self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed)
+        self.anti_entropy.add(
+            self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed
+        )
         self.table.flags[row] |= FLAG_DIGESTED
 
     cdef int64_t jitter(self, int64_t wait) noexcept:
@@ -294,7 +341,9 @@ cdef class Membership:
         return wait - wait // 4 + <int64_t> self.prng.draw_below(<uint32_t> (wait // 2) + 1)
 
     cdef void arm_contact(self, int32_t row) noexcept:
-        """Contact a dead or unseen member after its wait, which doubles each time up to the largest."""
+        """Contact a dead or unseen member after its wait, which doubles each time up to the
+        largest.
+        """
         cdef int64_t wait = self.settings.contact_min_us << self.table.backoff_s[row]
         if self.table.flags[row] & FLAG_CONTACT_ARMED:
             return
@@ -305,7 +354,9 @@ cdef class Membership:
         if self.table.states[row] == STATE_UNSEEN and self.table.backoff_s[row] == 1:
             wait = wait // 16       # a first look soon: it was alive to somebody a moment ago
         self.table.flags[row] |= FLAG_CONTACT_ARMED
-        self.timers.arm(self.now + self.jitter(wait), TIMER_CONTACT, row, self.table.generations[row])
+        self.timers.arm(
+            self.now + self.jitter(wait), TIMER_CONTACT, row, self.table.generations[row]
+        )
 
     cdef bint question(self) noexcept:
         """Whether this second still has a question to spend."""
@@ -331,7 +382,9 @@ cdef class Membership:
             self.whys[row] = NULL
         self.table.forget(row)
 
-    cdef void note(self, int32_t row, uint8_t state, uint32_t incarnation, uint64_t accuser, Reason reason) noexcept:
+    cdef void note(
+            self, int32_t row, uint8_t state, uint32_t incarnation, uint64_t accuser, Reason reason
+    ) noexcept:
         """Remember who said what about a member, the latest WHY_MAX."""
         cdef int32_t wanted
         cdef void* p
@@ -344,7 +397,9 @@ cdef class Membership:
             if p == NULL:
                 return
             self.whys = <WhyRing**> p
-            memset(self.whys + self.whys_capacity, 0, (wanted - self.whys_capacity) * sizeof(WhyRing*))
+            memset(
+                self.whys + self.whys_capacity, 0, (wanted - self.whys_capacity) * sizeof(WhyRing*)
+            )
             self.whys_capacity = wanted
         if self.whys[row] == NULL:
             self.whys[row] = <WhyRing*> calloc(1, sizeof(WhyRing))
@@ -358,7 +413,9 @@ cdef class Membership:
         entry.state = state
         entry.incarnation = incarnation
 
-    cdef void member_event(self, int32_t row, Change change, Reason reason, uint64_t other) noexcept:
+    cdef void member_event(
+            self, int32_t row, Change change, Reason reason, uint64_t other
+    ) noexcept:
         cdef EventRecord* record = self.notices.events.push()
         if record == NULL:
             return
@@ -387,8 +444,8 @@ cdef class Membership:
         return [_why_text(&ring.entries[i % WHY_MAX]) for i in range(first, ring.count)]
 
 
-
 cdef str _why_text(Why* entry):
     state = MemberState(entry.state).name.lower()
-    text = f"{entry.at / 1e6:.3f} s: {state} at incarnation {entry.incarnation}: {REASONS[<int> entry.reason]}"
+    reason = REASONS[<int> entry.reason]
+    text = f"{entry.at / 1e6:.3f} s: {state} at incarnation {entry.incarnation}: {reason}"
     return f"{text}, by {short_text(entry.accuser)}" if entry.accuser else text

@@ -34,26 +34,26 @@ cdef struct Seed:
 
 cdef class Node:
     cdef Settings settings
-    cdef readonly Prng prng
-    cdef readonly Timers timers
-    cdef readonly MemberTable table
-    cdef readonly RumorStore store
-    cdef readonly Outbox outbox
-    cdef readonly EventQueue events
-    cdef readonly Effects effects
-    cdef readonly FailureDetector detector
-    cdef readonly Suspicion suspicion
-    cdef readonly LocalHealth health
-    cdef readonly Dissemination dissemination
-    cdef readonly AntiEntropy anti_entropy
-    cdef readonly Pulls pulls
-    cdef readonly Stamps stamps
-    cdef readonly Packets packets
-    cdef readonly Notices notices
-    cdef readonly Membership membership
-    cdef readonly Rumors rumor_rules
-    cdef readonly Exchanges exchanges
-    cdef readonly Tally tally
+    cdef Prng prng
+    cdef Timers timers
+    cdef MemberTable table
+    cdef RumorStore store
+    cdef Outbox outbox
+    cdef EventQueue events
+    cdef Effects effects
+    cdef FailureDetector detector
+    cdef Suspicion suspicion
+    cdef LocalHealth health
+    cdef Dissemination dissemination
+    cdef AntiEntropy anti_entropy
+    cdef Pulls pulls
+    cdef Stamps stamps
+    cdef Packets packets
+    cdef Notices notices
+    cdef Membership membership
+    cdef Rumors rumor_rules
+    cdef Exchanges exchanges
+    cdef Tally tally
     cdef uint64_t ring
     cdef int64_t now
     cdef Seed seeds[64]
@@ -62,7 +62,9 @@ cdef class Node:
     cdef int64_t left_at
 
     # the C surface: what the drivers use
-    cdef void receive(self, const uint8_t* data, Py_ssize_t size, const Address* source, int64_t now) noexcept
+    cdef void receive(
+        self, const uint8_t* data, Py_ssize_t size, const Address* source, int64_t now
+    ) noexcept
     cdef Py_ssize_t transmit(self, uint8_t* buffer, Address* target) noexcept
     cdef void timeout(self, int64_t now) noexcept
     cdef int64_t next_due(self) noexcept
@@ -70,7 +72,9 @@ cdef class Node:
     # inside
     cdef int _assemble(self, object seed) except -1
     cdef void _at(self, int64_t now) noexcept
-    cdef void _messages(self, Reader* r, uint32_t count, int32_t row, const Address* source, int how) noexcept
+    cdef void _messages(
+        self, Reader* r, uint32_t count, int32_t row, const Address* source, int how
+    ) noexcept
     cdef void _status_message(self, Message* m) noexcept
     cdef void _ping_message(self, Message* m, int32_t row, const Address* source) noexcept
     cdef void _ack_message(self, Message* m, int32_t row) noexcept

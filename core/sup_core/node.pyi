@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from typing_extensions import disjoint_base
+
 from sup_core.config import Config
 from sup_core.events import Event, Member, Rumor, Version
 
+@disjoint_base
 class Node:
     def __init__(
         self,

@@ -1,25 +1,25 @@
 """The gossip node: wires the stores and mechanisms into one state machine without I/O.
 
-Bytes, integers and ``now`` come in through ``handle_*``; datagrams, requests, events and the next deadline
-go out through ``poll_*`` and ``next_timeout``, drained after every input. Same seed and same inputs, same
-outputs byte for byte.
+Bytes, integers and ``now`` come in through ``handle_*``; datagrams, requests, events and the next
+deadline go out through ``poll_*`` and ``next_timeout``, drained after every input. Same seed and
+same inputs, same outputs byte for byte.
 
-Theory of operation. The rules live in the mechanisms, each of which sees the stores and leaves effects;
-this file decides what a message means for them, and is the only one that knows them all:
+Theory of operation. The rules live in the mechanisms, each of which sees the stores and leaves
+effects; this file decides what a message means for them, and is the only one that knows them all:
 
-- evidence about a member -> ``_evidence``: weighed by the table's precedence, entered, told, remembered;
+- evidence about a member -> ``_evidence``: weighed by the table's precedence, entered, told,
+  remembered;
 - a rumor -> ``_take``: merged by the store, told, digested;
 - effects of the mechanisms -> ``_perform``, after every input, in order;
 - deadlines -> ``_fire``; a stale one finds another generation and does nothing.
 
-Remote bytes never raise: what cannot be read or believed is counted and dropped. Sources: SWIM, Das et al.
-2002; Lifeguard, Dadgar et al. 2017; what differs from them is said in the mechanisms.
+Remote bytes never raise: what cannot be read or believed is counted and dropped. Sources: SWIM,
+Das et al. 2002; Lifeguard, Dadgar et al. 2017; what differs from them is said in the mechanisms.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 from sup_core.anti_entropy cimport AntiEntropy
-from sup_core.blobs cimport RumorBlob, card_drop, card_new, card_share, rumor_drop, rumor_new, rumor_share
+from sup_core.blobs cimport RumorBlob, card_drop, card_new, rumor_drop
 from sup_core.codec cimport (
     MSG_ACK,
     MSG_BUCKETS,
@@ -48,45 +48,48 @@ from sup_core.codec cimport (
     write_nack,
     write_ping,
     write_ping_req,
-    write_pull,
     write_relayed,
     write_status,
-    write_sync,
     write_wide_header,
 )
 from sup_core.counters cimport *
 from sup_core.cursor cimport Reader, Writer, reader_init, writer_free, writer_init_growing
-from sup_core.dissemination cimport NEWS_MEMBERS, NEWS_RUMORS, Dissemination
+from sup_core.dissemination cimport NEWS_MEMBERS, Dissemination
 from sup_core.effects cimport *
 from sup_core.event_queue cimport *
 from sup_core.failure_detector cimport ANSWER_PROBE, FailureDetector
-from sup_core.identity cimport ADDRESS_BYTES, Address, address_bytes, address_equal, address_read, address_write, short_of, sip_hash
-from sup_core.kinds cimport RULE_NONE, RULE_OWNER, RULE_WRITER, Rule, rule_of
+from sup_core.identity cimport (
+    ADDRESS_BYTES,
+    Address,
+    address_bytes,
+    address_equal,
+    address_read,
+    short_of,
+)
 from sup_core.limits cimport *
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport *
 from sup_core.outbox cimport Outbox
 from sup_core.packets cimport Packets
 from sup_core.prng cimport Prng
-from sup_core.pulls cimport Pull, Pulls
-from sup_core.rumor_store cimport OFFER_FULL, OFFER_KIND, OFFER_QUOTA, OFFER_TAKEN, Offer, RumorStore
+from sup_core.pulls cimport Pulls
+from sup_core.rumor_store cimport RumorStore
 from sup_core.settings cimport settings_read
 from sup_core.stamps cimport Stamps
 from sup_core.suspicion cimport Suspicion
 from sup_core.timers cimport *
-from sup_core.views cimport card_bytes, event_view, member_view, rumor_view, short_text, version_view
+from sup_core.views cimport card_bytes, event_view, member_view, rumor_view
 
-from collections import deque
 
 from sup_core.counters import NAMES as _COUNT_NAMES
 from sup_core.errors import LimitError, SnapshotError
-from sup_core.event_queue import REASONS
-from sup_core.events import MemberState, SelfEvent
+from sup_core.events import SelfEvent
 from sup_core.identity import ring_hash
 
 cdef enum:
     _TIMERS_PER_CALL_MAX = 100000
     _SELF_EVENT_INTERVAL_US = 10000000
+    _SNAPSHOT_AGE_US = 10000000
     _SEED_WAIT_FIRST_US = 500000
     _RETRY_CHECK_US = 500000
     _BOUNDED_CONTACT_SHIFT = 8
@@ -108,7 +111,10 @@ cdef bint _address_of(object data, Address* out) except -1:
 cdef class Node:
     """One member of one ring."""
 
-    def __init__(self, config, *, member_id, name, ring, address, epoch, incarnation=0, seed, now, wall_us=0, tags=None):
+    def __init__(
+            self, config, *, member_id, name, ring, address, epoch, incarnation=0, seed, now,
+            wall_us=0, tags=None
+    ):
         """Start a member that knows nobody.
 
         Raises:
@@ -118,7 +124,9 @@ cdef class Node:
         if not isinstance(member_id, bytes) or len(member_id) != 16:
             raise ValueError(f"member_id {member_id!r} is not 16 bytes")
         if not 0 < len(ring.encode()) <= RING_BYTES_MAX:
-            raise LimitError(f"ring name is {len(ring.encode())} bytes, allowed are 1..{RING_BYTES_MAX}")
+            raise LimitError(
+                f"ring name is {len(ring.encode())} bytes, allowed are 1..{RING_BYTES_MAX}"
+            )
         if not 0 <= epoch < 1 << 32 or not 0 <= incarnation < 1 << 32:
             raise LimitError(f"epoch {epoch} or incarnation {incarnation} is outside 0..2^32-1")
         settings_read(&self.settings, config)
@@ -137,7 +145,10 @@ cdef class Node:
         self.stamps.set_wall(wall_us, now)
         self.membership.digest_in(0)
         # De-phased: members started together must not probe together.
-        self.timers.arm(now + self.prng.draw_below(<uint32_t> self.settings.probe_interval_us), TIMER_PERIOD, 0, 0)
+        self.timers.arm(
+            now + self.prng.draw_below(<uint32_t> self.settings.probe_interval_us), TIMER_PERIOD, 0,
+            0
+        )
         self.timers.arm(now + self._sweep_interval(), TIMER_SWEEP, 0, 0)
 
     cdef int _assemble(self, object seed) except -1:
@@ -158,12 +169,20 @@ cdef class Node:
         self.anti_entropy = AntiEntropy()
         self.pulls = Pulls(self.prng)
         self.stamps = Stamps()
-        self.packets = Packets(self.table, self.store, self.dissemination, self.suspicion, self.outbox, self.ring)
-        self.membership = Membership(self.table, self.detector, self.suspicion, self.health, self.dissemination,
-                                     self.anti_entropy, self.notices, self.tally, self.ring)
-        self.rumor_rules = Rumors(self.table, self.store, self.stamps, self.pulls, self.dissemination,
-                                  self.anti_entropy, self.notices, self.tally)
-        self.exchanges = Exchanges(self.table, self.store, self.packets, self.pulls, self.timers, self.tally)
+        self.packets = Packets(
+            self.table, self.store, self.dissemination, self.suspicion, self.outbox, self.ring
+        )
+        self.membership = Membership(
+            self.table, self.detector, self.suspicion, self.health, self.dissemination,
+            self.anti_entropy, self.notices, self.tally, self.ring
+        )
+        self.rumor_rules = Rumors(
+            self.table, self.store, self.stamps, self.pulls, self.dissemination,
+            self.anti_entropy, self.notices, self.tally
+        )
+        self.exchanges = Exchanges(
+            self.table, self.store, self.packets, self.pulls, self.timers, self.tally
+        )
         # The settings live in this object, which outlives its parts.
         self.detector.settings = &self.settings
         self.suspicion.settings = &self.settings
@@ -184,7 +203,9 @@ cdef class Node:
 
     # ------------------------------------------------------------------ inputs
 
-    cdef void receive(self, const uint8_t* data, Py_ssize_t size, const Address* source, int64_t now) noexcept:
+    cdef void receive(
+            self, const uint8_t* data, Py_ssize_t size, const Address* source, int64_t now
+    ) noexcept:
         """One datagram. Never raises, whatever the bytes are."""
         cdef Reader r
         cdef Header header
@@ -204,7 +225,9 @@ cdef class Node:
         else:
             self.table.heard[row] = now
             self.detector.heard(row)
-            self.membership.evidence(row, header.epoch, header.incarnation, STATE_ALIVE, 0, REASON_ANSWERED)
+            self.membership.evidence(
+                row, header.epoch, header.incarnation, STATE_ALIVE, 0, REASON_ANSWERED
+            )
         self._messages(&r, header.count, row, source, SOURCE_GOSSIP)
         self._settle()
 
@@ -237,10 +260,11 @@ cdef class Node:
     cdef void timeout(self, int64_t now) noexcept:
         """Fire what is due."""
         cdef Timer timer
-        cdef int i
+        cdef int _i
         self._at(now)
-        # The bound keeps a clock that jumps from looping for ever on timers that re-arm in the past.
-        for i in range(_TIMERS_PER_CALL_MAX):
+        # The bound keeps a clock that jumps from looping for ever on timers that re-arm in the
+        # past.
+        for _i in range(_TIMERS_PER_CALL_MAX):
             if not self.timers.pop_due(now, &timer):
                 break
             self._fire(&timer)
@@ -316,7 +340,8 @@ cdef class Node:
             row = self.table.find(header.sender)
             how = SOURCE_SYNC
             if purpose == REQUEST_JOIN:
-                how = SOURCE_SYNC if self.synced else SOURCE_SNAPSHOT
+                # Who started long ago has lived without it, and may have forgotten whom a laggard remembers.
+                how = SOURCE_SYNC if self.synced or now - self.table.since[0] > _SNAPSHOT_AGE_US else SOURCE_SNAPSHOT
                 self.synced = True
             self._messages(&r, header.count, row, &nowhere, how)
         if purpose == REQUEST_PULL:
@@ -325,7 +350,8 @@ cdef class Node:
         self._settle()
 
     def join(self, addresses, now):
-        """Replace the seeds: contacted for ever, with growing waits and jitter, until known alive."""
+        """Replace the seeds: contacted for ever, with growing waits and jitter, until known alive.
+        """
         cdef Address address
         cdef Seed* seed
         cdef int count = 0
@@ -434,7 +460,9 @@ cdef class Node:
         cdef int32_t i
         self.packets.now = self.now
         writer_init_growing(&w, _SNAPSHOT_BYTES_MAX)
-        write_wide_header(&w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0])
+        write_wide_header(
+            &w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0]
+        )
         for i in range(1, self.table.rows):
             count += self.packets.put_member(&w, i)
         for i in range(self.store.slots):
@@ -457,7 +485,8 @@ cdef class Node:
         return address_bytes(&target), (<const char*> buffer)[:size]
 
     def poll_request(self):
-        """The next (request id, address, bytes) to exchange over a stream, None when there is none."""
+        """The next (request id, address, bytes) to exchange over a stream, None when there is none.
+        """
         if not self.exchanges.queue:
             return None
         return self.exchanges.queue.popleft()
@@ -504,7 +533,9 @@ cdef class Node:
         return member_view(self.table, 0)
 
     def rumors(self, kind=None):
-        """All rumors that are not retracted, of one kind if it is given, ordered by kind, key and origin."""
+        """All rumors that are not retracted, of one kind if it is given, ordered by kind, key and
+        origin.
+        """
         cdef int32_t slot
         cdef RumorBlob* blob
         found = []
@@ -517,14 +548,20 @@ cdef class Node:
         return found
 
     def rumor(self, kind, key, origin=None):
-        """One rumor that is not retracted. An owner kind needs its origin; without one it is this member's."""
+        """One rumor that is not retracted. An owner kind needs its origin; without one it is this
+        member's.
+        """
         cdef bytes raw_key = key
-        cdef bytes raw_origin = origin if origin is not None else (<const char*> self.table.ids[0].octets)[:16]
+        cdef bytes raw_origin = origin
         cdef int32_t slot
+        if origin is None:
+            raw_origin = (<const char*> self.table.ids[0].octets)[:16]
         if not 0 < kind < 256 or len(raw_key) > KEY_BYTES_MAX or len(raw_origin) != 16:
             return None
-        slot = self.store.find(kind, <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
-                               <const uint8_t*> (<const char*> raw_origin))
+        slot = self.store.find(
+            kind, <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
+            <const uint8_t*> (<const char*> raw_origin)
+        )
         if slot < 0 or self.store.entries[slot].blob.tombstone:
             return None
         return rumor_view(self.store.entries[slot].blob)
@@ -565,7 +602,11 @@ cdef class Node:
             return False
         if self.table.live_count == 0 or self.now >= self.left_at:
             return True
-        return self.dissemination.lanes[0].count == 0 or self.dissemination.lanes[0].items[0].level < 0
+        # Row 0 is this member; its item leaves the lane when it was told often enough.
+        return (
+            self.dissemination.lanes[0].count == 0
+            or self.dissemination.lanes[0].items[0].level < 0
+        )
 
     def why(self, id):
         """The latest suspicions and verdicts about a member, oldest first, one line each."""
@@ -586,17 +627,20 @@ cdef class Node:
 
     # ---------------------------------------------------------------- messages
 
-    cdef void _messages(self, Reader* r, uint32_t count, int32_t row, const Address* source, int how) noexcept:
-        # ``row`` is the sender's, -1 while it is unknown; its own card may come first and change that.
+    cdef void _messages(
+            self, Reader* r, uint32_t count, int32_t row, const Address* source, int how
+    ) noexcept:
+        # ``row`` is the sender's, -1 while it is unknown; its own card may come first and change
+        # that.
         cdef Message m
-        cdef uint32_t i
+        cdef uint32_t _i
         cdef int greeting = 0
         cdef int32_t sender
         cdef bint datagram = how == SOURCE_GOSSIP
         if datagram and count > MESSAGES_PER_DATAGRAM_MAX:
             self.tally.counts[COUNT_MALFORMED] += 1
             return
-        for i in range(count):
+        for _i in range(count):
             if not read_message(r, &m):
                 self.tally.counts[COUNT_MALFORMED] += 1
                 break
@@ -638,7 +682,8 @@ cdef class Node:
             self._greeted(greeting, row, source)
 
     cdef void _greeted(self, int greeting, int32_t row, const Address* source) noexcept:
-        # A seed answers with its own card and what it holds against the sender, about as much as it got.
+        # A seed answers with its own card and what it holds against the sender, about as much as it
+        # got.
         cdef int i
         for i in range(self.seed_count):
             if address_equal(&self.seeds[i].address, source):
@@ -694,7 +739,9 @@ cdef class Node:
             return
         self.packets.open(self.now)
         if subject == 0:
-            write_relayed(&self.packets.w, m.seq, m.subject, self.table.epochs[0], self.table.incarnations[0])
+            write_relayed(
+                &self.packets.w, m.seq, m.subject, self.table.epochs[0], self.table.incarnations[0]
+            )
         else:
             write_nack(&self.packets.w, m.seq, m.subject)
         self.packets.messages += 1
@@ -735,7 +782,9 @@ cdef class Node:
     # ----------------------------------------------------------------- effects
 
     cdef void _settle(self) noexcept:
-        """Perform what the mechanisms left, then tell news at once if it was quiet, else at the next tick."""
+        """Perform what the mechanisms left, then tell news at once if it was quiet, else at the
+        next tick.
+        """
         cdef Effect effect
         while self.effects.take(&effect):
             self._perform(&effect)
@@ -744,7 +793,10 @@ cdef class Node:
                 self._gossip()
             if self.dissemination.pending() and not self.dissemination.armed:
                 self.dissemination.armed = True
-                self.timers.arm(self.dissemination.last_tick + self.settings.gossip_interval_us, TIMER_GOSSIP, 0, 0)
+                self.timers.arm(
+                    self.dissemination.last_tick + self.settings.gossip_interval_us, TIMER_GOSSIP,
+                    0, 0
+                )
         if self.pulls.count:
             self.exchanges.start_pulls()
 
@@ -758,7 +810,9 @@ cdef class Node:
             if self.table.states[effect.other] == STATE_SUSPECT:
                 # The helper's ping has to carry the suspicion, so it must know of it.
                 p.status(effect.other)
-            write_ping_req(&p.w, effect.seq, self.table.short_id(effect.other), <uint32_t> effect.number)
+            write_ping_req(
+                &p.w, effect.seq, self.table.short_id(effect.other), <uint32_t> effect.number
+            )
             p.messages += 1
             self._piggyback()
             p.send(&self.table.addresses[row])
@@ -780,10 +834,14 @@ cdef class Node:
                 # Helpers answered: this node is reachable, whatever the target is.
                 self._somebody_answered()
             if self.table.states[row] == STATE_ALIVE:
-                self.membership.evidence(row, self.table.epochs[row], self.table.incarnations[row], STATE_SUSPECT,
-                               self.table.short_id(0), REASON_PROBE_FAILED)
+                self.membership.evidence(
+                    row, self.table.epochs[row], self.table.incarnations[row], STATE_SUSPECT,
+                    self.table.short_id(0), REASON_PROBE_FAILED
+                )
             if self.table.states[row] == STATE_SUSPECT:
-                self.suspicion.begin_first_hand(row, effect.at, self.detector.rto(), self.table.short_id(0), self.now)
+                self.suspicion.begin_first_hand(
+                    row, effect.at, self.detector.rto(), self.table.short_id(0), self.now
+                )
         elif effect.what == EFFECT_SILENT:
             self._nobody_answered()
         elif effect.what == EFFECT_EXPIRED:
@@ -796,8 +854,10 @@ cdef class Node:
         elif effect.what == EFFECT_CHECKED:
             if self.table.states[row] == STATE_SUSPECT:
                 self.tally.counts[COUNT_DECLARED] += 1
-                self.membership.evidence(row, self.table.epochs[row], self.table.incarnations[row], STATE_DEAD,
-                               self.table.short_id(0), REASON_LAST_CHECK)
+                self.membership.evidence(
+                    row, self.table.epochs[row], self.table.incarnations[row], STATE_DEAD,
+                    self.table.short_id(0), REASON_LAST_CHECK
+                )
         elif effect.what == EFFECT_UNCHECKED:
             if effect.number == 0:
                 self._nobody_answered()
@@ -829,18 +889,19 @@ cdef class Node:
         self.packets.send(&self.table.addresses[row])
 
     cdef void _gossip(self) noexcept:
-        """One tick: the same packets to all targets, more than one packet while there is a backlog."""
+        """One tick: the same packets to all targets, more than one packet while there is a backlog.
+        """
         cdef int32_t targets[16]
         cdef int count
         cdef int i
-        cdef int packet
+        cdef int _packet
         self.dissemination.last_tick = self.now
         self.tally.counts[COUNT_GOSSIP_TICKS] += 1
         count = self.dissemination.choose_targets(targets)
         if count == 0:
             return
         self.dissemination.open_batch()
-        for packet in range(self.settings.packets_per_tick_max):
+        for _packet in range(self.settings.packets_per_tick_max):
             self.packets.open(self.now)
             if self.packets.fill() == 0:
                 break
@@ -855,7 +916,10 @@ cdef class Node:
         if timer.kind == TIMER_PERIOD:
             if not self.membership.leaving:
                 self.detector.period(self.now)
-            self.timers.arm(self.now + self.settings.probe_interval_us * self.health.stretch(), TIMER_PERIOD, 0, 0)
+            self.timers.arm(
+                self.now + self.settings.probe_interval_us * self.health.stretch(), TIMER_PERIOD, 0,
+                0
+            )
         elif timer.kind == TIMER_GOSSIP:
             self.dissemination.armed = False
         elif timer.kind == TIMER_PROBE:
@@ -884,19 +948,22 @@ cdef class Node:
         self.membership.arm_contact(row)
 
     cdef void _ask(self, int32_t row, uint8_t state, uint32_t epoch, uint32_t incarnation) noexcept:
-        """Somebody holds a live member for dead: tell the member, and probe it; silence is what counts."""
+        """Somebody holds a live member for dead: tell the member, and probe it; silence is what
+        counts.
+        """
         cdef Packets p = self.packets
         if self.detector.probing(row) or not self.membership.question():
             return
         p.open(self.now)
-        write_status(&p.w, self.table.short_id(row), state, epoch, incarnation, self.table.short_id(0))
+        write_status(
+            &p.w, self.table.short_id(row), state, epoch, incarnation, self.table.short_id(0)
+        )
         p.messages += 1
         p.send(&self.table.addresses[row])
         self.detector.start(row, self.now)
 
     cdef void _send_join(self, const Address* target, int tag) noexcept:
         """Greet: this member's card, and in a welcome what is held against who asked."""
-        cdef int32_t i
         self.packets.open(self.now)
         write_join(&self.packets.w, <Tag> tag)
         self.packets.messages += 1
@@ -913,10 +980,16 @@ cdef class Node:
         for i in range(self.seed_count):
             seed = &self.seeds[i]
             if seed.due <= self.now:
-                alive = seed.row > 0 and self.table.generations[seed.row] == seed.generation and self.table.states[seed.row] <= STATE_SUSPECT
+                alive = (
+                    seed.row > 0
+                    and self.table.generations[seed.row] == seed.generation
+                    and self.table.states[seed.row] <= STATE_SUSPECT
+                )
                 if not alive:
                     for k in range(self.table.live_count):
-                        if address_equal(&self.table.addresses[self.table.live_rows[k]], &seed.address):
+                        if address_equal(
+                                &self.table.addresses[self.table.live_rows[k]], &seed.address
+                        ):
                             seed.row = self.table.live_rows[k]
                             seed.generation = self.table.generations[seed.row]
                             alive = True

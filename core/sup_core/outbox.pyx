@@ -1,4 +1,6 @@
-"""Datagrams that wait for the driver, in order. Bounded by TRANSMIT_QUEUE_MAX; the newest is dropped, counted."""
+"""Datagrams that wait for the driver, in order. Bounded by TRANSMIT_QUEUE_MAX; the newest is
+dropped, counted.
+"""
 from libc.stdint cimport uint8_t, uint16_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -38,7 +40,8 @@ cdef class Outbox:
         return True
 
     cdef Py_ssize_t pop(self, uint8_t* buffer, Address* target) noexcept:
-        """Copy the oldest datagram out; 0 when there is none. ``buffer`` holds DATAGRAM_BYTES_MAX."""
+        """Copy the oldest datagram out; 0 when there is none. ``buffer`` holds DATAGRAM_BYTES_MAX.
+        """
         cdef Parcel* parcel = self.first
         cdef Py_ssize_t size
         if parcel == NULL:

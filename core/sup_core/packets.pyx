@@ -1,7 +1,8 @@
 """Packets under construction: which messages go into one datagram or one stream body.
 
-Encodes rows and slots as they are now, fills what a packet has left with news (the two lanes share it by
-deficit round robin), and hands finished datagrams to the outbox. Never decides whether to send.
+Encodes rows and slots as they are now, fills what a packet has left with news (the two lanes
+share it by deficit round robin), and hands finished datagrams to the outbox. Never decides
+whether to send.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
@@ -19,7 +20,7 @@ from sup_core.codec cimport (
 from sup_core.cursor cimport Writer, writer_init
 from sup_core.dissemination cimport NEWS_CLASSES, NEWS_MEMBERS, Dissemination
 from sup_core.identity cimport Address
-from sup_core.limits cimport BUCKETS, DATAGRAM_BYTES_MAX, INLINE_BYTES_MAX
+from sup_core.limits cimport DATAGRAM_BYTES_MAX, INLINE_BYTES_MAX
 from sup_core.member_table cimport (
     FLAG_DIGESTED,
     FLAG_NEWS_CARD,
@@ -27,6 +28,7 @@ from sup_core.member_table cimport (
     STATE_DEAD,
     STATE_FREE,
     STATE_LEFT,
+    STATE_SUSPECT,
     STATE_UNSEEN,
     MemberTable,
 )
@@ -44,7 +46,11 @@ cdef enum:
 cdef class Packets:
     """Builds the packets of one node, one at a time."""
 
-    def __cinit__(self, MemberTable table not None, RumorStore store not None, Dissemination dissemination not None, Suspicion suspicion not None, Outbox outbox not None, ring: int) -> None:
+    def __cinit__(
+            self, MemberTable table not None, RumorStore store not None,
+            Dissemination dissemination not None, Suspicion suspicion not None,
+            Outbox outbox not None, ring: int
+    ) -> None:
         self.table = table
         self.store = store
         self.dissemination = dissemination
@@ -57,7 +63,10 @@ cdef class Packets:
         self.now = now
         self.messages = 0
         writer_init(&self.w, self.buffer, DATAGRAM_BYTES_MAX)
-        write_header(&self.w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0])
+        write_header(
+            &self.w, self.ring, self.table.short_id(0), self.table.epochs[0],
+            self.table.incarnations[0]
+        )
 
     cdef void send(self, const Address* target) noexcept:
         """Finish the datagram and queue it; it may be sent to several targets."""
@@ -158,7 +167,8 @@ cdef class Packets:
             while news.lanes[lane].deficit > 0 and news.pick(lane, &index):
                 size = self.w.size
                 if lane == NEWS_MEMBERS:
-                    if self.table.flags[index] & FLAG_NEWS_CARD:
+                    # A card would show a suspect as alive to who has forgotten it.
+                    if self.table.flags[index] & FLAG_NEWS_CARD and self.table.states[index] != STATE_SUSPECT:
                         fits = self.put_member(&self.w, index)
                     else:
                         fits = self.put_status(&self.w, index)
@@ -167,7 +177,8 @@ cdef class Packets:
                 if not fits:
                     news.put_back()
                     if self.messages == 0:
-                        # It does not even fit an empty packet, or is gone: never let it block the lane.
+                        # It does not even fit an empty packet, or is gone: never let it block the
+                        # lane.
                         news.remove(lane, index)
                         fits = True
                         continue
@@ -185,10 +196,10 @@ cdef class Packets:
         return items
 
     cdef uint32_t put_entries(self, Writer* w, const uint8_t* bits, uint32_t first_bucket) noexcept:
-        """Write all digested entries of the marked buckets, headers of large rumors; give their number.
+        """Write the digested entries of the marked buckets, headers for large rumors; count them.
 
-        Starts at ``first_bucket`` and wraps: when not everything fits, the next exchange with another start
-        gets the rest.
+        Starts at ``first_bucket`` and wraps: when not everything fits, the next exchange with
+        another start gets the rest.
         """
         cdef uint32_t count = 0
 
@@ -201,7 +212,10 @@ cdef class Packets:
                 if self.table.states[i] == STATE_FREE or not self.table.flags[i] & FLAG_DIGESTED:
                     continue
                 bucket = <uint32_t> bucket_of(self.table.short_id(i))
-                if (bucket < first_bucket) != (lap == 1) or not bits[bucket >> 3] & (1 << (bucket & 7)):
+                if (
+                    (bucket < first_bucket) != (lap == 1)
+                    or not bits[bucket >> 3] & (1 << (bucket & 7))
+                ):
                     continue
                 if w.size > _BODY_BYTES_MAX:
                     return count
@@ -211,7 +225,10 @@ cdef class Packets:
                 if self.store.entries[i].blob == NULL or not self.store.entries[i].digested:
                     continue
                 bucket = <uint32_t> bucket_of(self.store.entries[i].name)
-                if (bucket < first_bucket) != (lap == 1) or not bits[bucket >> 3] & (1 << (bucket & 7)):
+                if (
+                    (bucket < first_bucket) != (lap == 1)
+                    or not bits[bucket >> 3] & (1 << (bucket & 7))
+                ):
                     continue
                 if w.size > _BODY_BYTES_MAX:
                     return count

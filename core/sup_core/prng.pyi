@@ -1,3 +1,6 @@
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Prng:
     def __init__(self, seed: int) -> None: ...
     def next(self) -> int: ...

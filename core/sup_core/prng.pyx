@@ -1,7 +1,8 @@
-"""The core's only source of chance: xoshiro256** seeded through splitmix64, from a number given by the caller.
+"""The core's only source of chance: xoshiro256** seeded through splitmix64, from a number given
+by the caller.
 
-Same seed, same stream, on every machine. Source: Blackman and Vigna, "Scrambled linear pseudorandom number
-generators", 2021. Not for secrets.
+Same seed, same stream, on every machine. Source: Blackman and Vigna, "Scrambled linear
+pseudorandom number generators", 2021. Not for secrets.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -39,7 +40,8 @@ cdef class Prng:
         return result
 
     cdef uint32_t draw_below(self, uint32_t bound) noexcept:
-        # Multiply and shift: a bias below 2^-32 is far smaller than anything the protocol can notice.
+        # Multiply and shift: a bias below 2^-32 is far smaller than anything the protocol can
+        # notice.
         return <uint32_t> (((self.draw() >> 32) * bound) >> 32)
 
     def next(self) -> int:

@@ -24,7 +24,11 @@ cdef class Pulls:
     cdef uint64_t refused
     cdef uint64_t given_up
     cdef int find(self, uint64_t name) noexcept
-    cdef bint want(self, uint64_t name, RumorBlob* wanted, uint32_t value_size, int32_t source, uint32_t source_generation, int64_t now) noexcept
+    cdef bint want(
+        self, uint64_t name, RumorBlob* wanted, uint32_t value_size, int32_t source,
+        uint32_t source_generation, int64_t now
+    ) noexcept
+    cdef bint _idle(self, int slot) noexcept
     cdef int next_start(self, int64_t now) noexcept
     cdef int64_t next_due(self) noexcept
     cdef void failed(self, int slot, uint32_t generation, int64_t now) noexcept

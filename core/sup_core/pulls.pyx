@@ -1,9 +1,9 @@
 """Which large values are announced but not held, and from whom to fetch them.
 
-A value over INLINE_BYTES_MAX travels as a header; its body is pulled by stream from the first announcer,
-then from the others, a few at a time. Only a member that holds the body announces it again, so whoever is
-asked has it. After PULL_TRIES_MAX failures the pull is given up (counted): anti-entropy will announce it
-again. Bounded by PULLS_MAX.
+A value over INLINE_BYTES_MAX travels as a header; its body is pulled by stream from the first
+announcer, then from the others, a few at a time. Only a member that holds the body announces it
+again, so whoever is asked has it. After PULL_TRIES_MAX failures the pull is given up (counted):
+anti-entropy will announce it again. Bounded by PULLS_MAX.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -42,8 +42,13 @@ cdef class Pulls:
                 return i
         return -1
 
-    cdef bint want(self, uint64_t name, RumorBlob* wanted, uint32_t value_size, int32_t source, uint32_t source_generation, int64_t now) noexcept:
-        """An announcement by ``source``. Consumes the reference to ``wanted``. False when there is no room."""
+    cdef bint want(
+            self, uint64_t name, RumorBlob* wanted, uint32_t value_size, int32_t source,
+            uint32_t source_generation, int64_t now
+    ) noexcept:
+        """An announcement by ``source``. Consumes the reference to ``wanted``. False when there is
+        no room.
+        """
         cdef int i = self.find(name)
         cdef int k
         cdef Pull* pull
@@ -87,13 +92,18 @@ cdef class Pulls:
         self.count += 1
         return True
 
+    cdef bint _idle(self, int slot) noexcept:
+        return self.slots[slot].wanted != NULL and not self.slots[slot].in_flight
+
     cdef int next_start(self, int64_t now) noexcept:
-        """A pull to start now, marked as in flight; -1 when there is none. Its source is ``source_next``."""
+        """A pull to start now, marked as in flight; -1 when there is none. Its source is
+        ``source_next``.
+        """
         cdef int i
         if self.flying >= _FLYING_MAX:
             return -1
         for i in range(self.high):
-            if self.slots[i].wanted != NULL and not self.slots[i].in_flight and self.slots[i].due <= now:
+            if self._idle(i) and self.slots[i].due <= now:
                 self.slots[i].in_flight = True
                 self.flying += 1
                 return i
@@ -106,7 +116,7 @@ cdef class Pulls:
         if self.flying >= _FLYING_MAX:
             return due
         for i in range(self.high):
-            if self.slots[i].wanted != NULL and not self.slots[i].in_flight and self.slots[i].due < due:
+            if self._idle(i) and self.slots[i].due < due:
                 due = self.slots[i].due
         return due
 

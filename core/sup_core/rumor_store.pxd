@@ -41,10 +41,16 @@ cdef class RumorStore:
     cdef int32_t quota_capacity
     cdef int32_t* free_quotas
     cdef int32_t free_quota_count
-    cdef uint64_t name_of(self, uint8_t kind, const uint8_t* key, uint32_t key_size, const uint8_t* origin) noexcept
+    cdef uint64_t name_of(
+        self, uint8_t kind, const uint8_t* key, uint32_t key_size, const uint8_t* origin
+    ) noexcept
     cdef uint64_t value_hash(self, const uint8_t* value, uint32_t size) noexcept
-    cdef int32_t find(self, uint8_t kind, const uint8_t* key, uint32_t key_size, const uint8_t* origin) noexcept
-    cdef Offer offer(self, RumorBlob* blob, int64_t now, int32_t* slot, RumorBlob** previous) noexcept
+    cdef int32_t find(
+        self, uint8_t kind, const uint8_t* key, uint32_t key_size, const uint8_t* origin
+    ) noexcept
+    cdef Offer offer(
+        self, RumorBlob* blob, int64_t now, int32_t* slot, RumorBlob** previous
+    ) noexcept
     cdef Offer weigh(self, const RumorBlob* blob, int32_t slot) noexcept
     cdef void drop(self, int32_t slot) noexcept
     cdef uint64_t entry_hash(self, int32_t slot) noexcept

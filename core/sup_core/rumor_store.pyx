@@ -1,11 +1,12 @@
 """Every rumor this node holds, one version per store key, merged by the rule of its kind.
 
-- owner, last writer: the larger version wins. Versions of one key are totally ordered by (a, b, origin,
-  content hash), so that two offers of equal rank are the same rumor.
+- owner, last writer: the larger version wins. Versions of one key are totally ordered by (a, b,
+  origin, content hash), so that two offers of equal rank are the same rumor.
 - union, maxima: the values are merged bytewise and the version is computed from the result.
 
-Bounded three ways, each refusal told to the caller by its own code: rumors and bytes per origin, rumors in
-all, bytes in all. Retracted rumors stay as tombstones until the node drops them past the floor.
+Bounded three ways, each refusal told to the caller by its own code: rumors and bytes per origin,
+rumors in all, bytes in all. Retracted rumors stay as tombstones until the node drops them past
+the floor.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -13,14 +14,13 @@ from libc.string cimport memcmp, memcpy
 from sup_core.blobs cimport RumorBlob, rumor_drop, rumor_new
 from sup_core.hash_index cimport HashIndex
 from sup_core.identity cimport sip_hash
-from sup_core.kinds cimport RULE_MAXIMA, RULE_NONE, RULE_OWNER, RULE_UNION, RULE_WRITER, Rule, rule_of
+from sup_core.kinds cimport RULE_MAXIMA, RULE_NONE, RULE_OWNER, RULE_UNION, Rule, rule_of
 from sup_core.limits cimport (
     KEY_BYTES_MAX,
     ORIGIN_BYTES_MAX,
     ORIGIN_RUMORS_MAX,
     RUMOR_BYTES_MAX,
     RUMORS_MAX,
-    VALUE_BYTES_MAX,
 )
 
 cdef enum:
@@ -60,7 +60,9 @@ cdef class RumorStore:
         free(self.quotas)
         free(self.free_quotas)
 
-    cdef uint64_t name_of(self, uint8_t kind, const uint8_t* key, uint32_t key_size, const uint8_t* origin) noexcept:
+    cdef uint64_t name_of(
+            self, uint8_t kind, const uint8_t* key, uint32_t key_size, const uint8_t* origin
+    ) noexcept:
         """The hash of a store key: (kind, key), with the origin for owner kinds."""
         cdef uint8_t raw[KEY_BYTES_MAX + 17]
         cdef uint32_t size = 1 + key_size
@@ -74,7 +76,9 @@ cdef class RumorStore:
     cdef uint64_t value_hash(self, const uint8_t* value, uint32_t size) noexcept:
         return 0 if value == NULL else sip_hash(self.key1, self.key0, value, size)
 
-    cdef int32_t find(self, uint8_t kind, const uint8_t* key, uint32_t key_size, const uint8_t* origin) noexcept:
+    cdef int32_t find(
+            self, uint8_t kind, const uint8_t* key, uint32_t key_size, const uint8_t* origin
+    ) noexcept:
         """The slot of a store key, or -1; -2 when another key has its 64-bit name."""
         cdef int32_t slot = self.index.find(self.name_of(kind, key, key_size, origin))
         cdef RumorBlob* blob
@@ -97,11 +101,13 @@ cdef class RumorStore:
             return OFFER_TAKEN
         return OFFER_STALE if version_above(held, blob) else OFFER_SAME
 
-    cdef Offer offer(self, RumorBlob* blob, int64_t now, int32_t* slot, RumorBlob** previous) noexcept:
+    cdef Offer offer(
+            self, RumorBlob* blob, int64_t now, int32_t* slot, RumorBlob** previous
+    ) noexcept:
         """Merge ``blob`` (whose reference is consumed) and say what became of it.
 
-        ``slot`` is the entry's, -1 if none. When taken, ``previous`` gets the replaced version with its
-        reference, or NULL for a new key.
+        ``slot`` is the entry's, -1 if none. When taken, ``previous`` gets the replaced version with
+        its reference, or NULL for a new key.
         """
         cdef Rule rule = rule_of(blob.kind)
         cdef int32_t at
@@ -147,7 +153,10 @@ cdef class RumorStore:
             return OFFER_FULL
         if at >= 0:
             freed = _OVERHEAD + self.entries[at].blob.key_size + self.entries[at].blob.value_size
-        if (at < 0 or self.entries[at].quota != quota) and self.quotas[quota].rumors >= ORIGIN_RUMORS_MAX:
+        if (
+            (at < 0 or self.entries[at].quota != quota)
+            and self.quotas[quota].rumors >= ORIGIN_RUMORS_MAX
+        ):
             verdict = OFFER_QUOTA
         elif self.quotas[quota].size + cost > ORIGIN_BYTES_MAX:
             verdict = OFFER_QUOTA
@@ -202,7 +211,8 @@ cdef class RumorStore:
         return OFFER_TAKEN
 
     cdef RumorBlob* _join(self, const RumorBlob* a, const RumorBlob* b, Rule rule) noexcept:
-        # The merge of two values with the version that follows from the result. NULL: out of memory.
+        # The merge of two values with the version that follows from the result. NULL: out of
+        # memory.
         cdef const uint8_t* x = a.data + a.key_size
         cdef const uint8_t* y = NULL
         cdef uint32_t y_size = 0
@@ -226,7 +236,8 @@ cdef class RumorStore:
         result.tombstone = 0
         result.kind = a.kind
         result.value_size = size
-        # Who wrote is not part of a join: the smallest writer, so that the quota has one deterministic payer.
+        # Who wrote is not part of a join: the smallest writer, so that the quota has one
+        # deterministic payer.
         memcpy(result.origin, a.origin, 16)
         if b != NULL and memcmp(b.origin, a.origin, 16) < 0:
             memcpy(result.origin, b.origin, 16)
@@ -338,7 +349,8 @@ cdef class RumorStore:
         self.free_quota_count += 1
 
     cdef void _release(self, int32_t quota, uint32_t size) noexcept:
-        # Give one rumor back; an origin that holds none is forgotten, so origins are bounded by rumors.
+        # Give one rumor back; an origin that holds none is forgotten, so origins are bounded by
+        # rumors.
         self.quotas[quota].rumors -= 1
         self.quotas[quota].size -= size
         if self.quotas[quota].rumors == 0:

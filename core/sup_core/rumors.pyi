@@ -1,3 +1,5 @@
+from typing_extensions import disjoint_base
+
 from sup_core.anti_entropy import AntiEntropy
 from sup_core.counters import Tally
 from sup_core.dissemination import Dissemination
@@ -7,6 +9,7 @@ from sup_core.pulls import Pulls
 from sup_core.rumor_store import RumorStore
 from sup_core.stamps import Stamps
 
+@disjoint_base
 class Rumors:
     def __new__(
         cls,

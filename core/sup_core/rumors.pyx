@@ -1,7 +1,9 @@
-"""What happens to a rumor: merged by the store, digested, told, reported; published, retracted, dropped.
+"""What happens to a rumor: merged by the store, digested, told, reported; published, retracted,
+dropped.
 
-A large one arrives as a header and is pulled. A last-writer stamp too far in the future is refused. An own
-rumor that the ring holds in a newer version than this member (it lost its state) is written above.
+A large one arrives as a header and is pulled. A last-writer stamp too far in the future is
+refused. An own rumor that the ring holds in a newer version than this member (it lost its state)
+is written above.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
@@ -11,14 +13,34 @@ from sup_core.codec cimport Message
 from sup_core.counters cimport *
 from sup_core.dissemination cimport NEWS_RUMORS, Dissemination
 from sup_core.effects cimport SOURCE_DISK, SOURCE_GOSSIP
-from sup_core.event_queue cimport EVENT_RUMOR, SELF_CLOCK, SELF_DUPLICATE_ID, SELF_OWN_RUMOR, EventRecord
+from sup_core.event_queue cimport (
+    EVENT_RUMOR,
+    SELF_CLOCK,
+    SELF_DUPLICATE_ID,
+    SELF_OWN_RUMOR,
+    EventRecord,
+)
 from sup_core.identity cimport short_of
 from sup_core.kinds cimport RULE_NONE, RULE_OWNER, RULE_WRITER, Rule, rule_of
-from sup_core.limits cimport KEY_BYTES_MAX, ORIGIN_BYTES_MAX, ORIGIN_RUMORS_MAX, RUMOR_BYTES_MAX, RUMORS_MAX, VALUE_BYTES_MAX
+from sup_core.limits cimport (
+    KEY_BYTES_MAX,
+    ORIGIN_BYTES_MAX,
+    ORIGIN_RUMORS_MAX,
+    RUMOR_BYTES_MAX,
+    RUMORS_MAX,
+    VALUE_BYTES_MAX,
+)
 from sup_core.member_table cimport MemberTable
 from sup_core.notices cimport Notices
 from sup_core.pulls cimport Pulls
-from sup_core.rumor_store cimport OFFER_FULL, OFFER_KIND, OFFER_QUOTA, OFFER_TAKEN, Offer, RumorStore
+from sup_core.rumor_store cimport (
+    OFFER_FULL,
+    OFFER_KIND,
+    OFFER_QUOTA,
+    OFFER_TAKEN,
+    Offer,
+    RumorStore,
+)
 from sup_core.stamps cimport Stamps
 from sup_core.views cimport version_view
 
@@ -28,7 +50,11 @@ from sup_core.errors import LimitError
 cdef class Rumors:
     """The rumor rules of one node."""
 
-    def __cinit__(self, MemberTable table not None, RumorStore store not None, Stamps stamps not None, Pulls pulls not None, Dissemination dissemination not None, AntiEntropy anti_entropy not None, Notices notices not None, Tally tally not None) -> None:
+    def __cinit__(
+            self, MemberTable table not None, RumorStore store not None, Stamps stamps not None,
+            Pulls pulls not None, Dissemination dissemination not None,
+            AntiEntropy anti_entropy not None, Notices notices not None, Tally tally not None
+    ) -> None:
         self.table = table
         self.store = store
         self.stamps = stamps
@@ -43,7 +69,12 @@ cdef class Rumors:
         cdef Rule rule = rule_of(m.kind)
         if not self.wanted(m, how):
             return
-        if m.value != NULL and how != SOURCE_DISK and rule == RULE_OWNER and memcmp(m.origin, self.table.ids[0].octets, 16) == 0:
+        if (
+            m.value != NULL
+            and how != SOURCE_DISK
+            and rule == RULE_OWNER
+            and memcmp(m.origin, self.table.ids[0].octets, 16) == 0
+        ):
             self.overrule(m)
             return
         blob = rumor_new(m.key, m.key_size, m.value, m.value_size)
@@ -83,7 +114,9 @@ cdef class Rumors:
                 rumor_drop(blob)
                 return
         blob.tombstone = 1
-        self.pulls.want(self.store.name_of(blob.kind, m.key, m.key_size, m.origin), blob, m.value_size,
+        self.pulls.want(self.store.name_of(
+            blob.kind, m.key, m.key_size, m.origin
+        ), blob, m.value_size,
                         source, self.table.generations[source], self.now)
 
     cdef bint wanted(self, Message* m, int how) noexcept:
@@ -112,10 +145,14 @@ cdef class Rumors:
         cdef int pull
         cdef Offer verdict
         cdef EventRecord* record
-        if slot == -1 and blob.tombstone and age_us > self.settings.tombstone_floor_us // 2 and news:
+        if slot == -1 and news and blob.tombstone and 2 * age_us > self.settings.tombstone_floor_us:
             rumor_drop(blob)
             return False
-        if slot >= 0 and (rule == RULE_OWNER or rule == RULE_WRITER) and self.store.weigh(blob, slot) != OFFER_TAKEN:
+        if (
+            slot >= 0
+            and (rule == RULE_OWNER or rule == RULE_WRITER)
+            and self.store.weigh(blob, slot) != OFFER_TAKEN
+        ):
             self.tally.counts[COUNT_RUMOR_STALE] += 1
             rumor_drop(blob)
             return False
@@ -140,7 +177,9 @@ cdef class Rumors:
         self.anti_entropy.add(name, self.store.entry_hash(slot), self.now)
         pull = self.pulls.find(name)
         if pull >= 0 and (
-            (rule != RULE_OWNER and rule != RULE_WRITER) or self.store.weigh(self.pulls.slots[pull].wanted, slot) != OFFER_TAKEN
+            (rule != RULE_OWNER and rule != RULE_WRITER) or self.store.weigh(
+                self.pulls.slots[pull].wanted, slot
+            ) != OFFER_TAKEN
         ):
             self.pulls.end(pull)
         record = self.notices.events.push()
@@ -190,6 +229,7 @@ cdef class Rumors:
         cdef RumorBlob* blob
         cdef bytes raw_key = key
         cdef bytes raw_value = value if value is not None else b""
+        cdef const uint8_t* data = NULL
         cdef Rule rule
         cdef int32_t slot
         if not 0 < kind < 256 or rule_of(kind) == RULE_NONE:
@@ -199,8 +239,12 @@ cdef class Rumors:
         if len(raw_value) > VALUE_BYTES_MAX:
             raise LimitError(f"value is {len(raw_value)} bytes, limit is {VALUE_BYTES_MAX}")
         rule = rule_of(kind)
-        blob = rumor_new(<const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
-                         <const uint8_t*> (<const char*> raw_value) if value is not None else NULL, <uint32_t> len(raw_value))
+        if value is not None:
+            data = <const uint8_t*> (<const char*> raw_value)
+        blob = rumor_new(
+            <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
+            data, <uint32_t> len(raw_value)
+        )
         if blob == NULL:
             raise MemoryError
         blob.kind = kind
@@ -212,21 +256,39 @@ cdef class Rumors:
         elif rule == RULE_WRITER:
             self.stamps.next_stamp(self.now, &blob.a, &blob.b)
         if value is not None:
-            blob.value_hash = self.store.value_hash(<const uint8_t*> (<const char*> raw_value), <uint32_t> len(raw_value))
-        before = (self.tally.counts[COUNT_RUMOR_QUOTA], self.tally.counts[COUNT_RUMOR_FULL], self.tally.counts[COUNT_RUMOR_KIND])
+            blob.value_hash = self.store.value_hash(
+                <const uint8_t*> (<const char*> raw_value), <uint32_t> len(raw_value)
+            )
+        before = (
+            self.tally.counts[COUNT_RUMOR_QUOTA], self.tally.counts[COUNT_RUMOR_FULL],
+            self.tally.counts[COUNT_RUMOR_KIND]
+        )
         if not self.take(blob, 0, True):
             if self.tally.counts[COUNT_RUMOR_QUOTA] > before[0]:
-                raise LimitError(f"this member's rumors are at a limit: {ORIGIN_RUMORS_MAX} rumors, {ORIGIN_BYTES_MAX} bytes; retract some")
+                raise LimitError(
+                    f"this member's rumors are at a limit: {ORIGIN_RUMORS_MAX} rumors, "
+                    f"{ORIGIN_BYTES_MAX} bytes; retract some"
+                )
             if self.tally.counts[COUNT_RUMOR_FULL] > before[1]:
-                raise LimitError(f"the rumor store is full: {RUMORS_MAX} rumors, {RUMOR_BYTES_MAX} bytes")
+                raise LimitError(
+                    f"the rumor store is full: {RUMORS_MAX} rumors, {RUMOR_BYTES_MAX} bytes"
+                )
             if self.tally.counts[COUNT_RUMOR_KIND] > before[2]:
-                raise ValueError(f"kind {kind} merges 8-byte counters, the value is {len(raw_value)} bytes")
-        slot = self.store.find(kind, <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key), self.table.ids[0].octets)
+                raise ValueError(
+                    f"kind {kind} merges 8-byte counters, the value is {len(raw_value)} bytes"
+                )
+        slot = self.store.find(
+            kind, <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
+            self.table.ids[0].octets
+        )
         return version_view(self.store.entries[slot].blob)
 
     cdef void drop(self, int32_t slot) noexcept:
         if self.store.entries[slot].digested:
-            self.anti_entropy.subtract(self.store.entries[slot].name, self.store.entry_hash(slot), self.anti_entropy.changed)
+            self.anti_entropy.subtract(
+                self.store.entries[slot].name, self.store.entry_hash(slot),
+                self.anti_entropy.changed
+            )
         self.dissemination.remove(NEWS_RUMORS, slot)
         self.store.drop(slot)
 
@@ -236,7 +298,11 @@ cdef class Rumors:
         cdef RumorBlob* blob
         for slot in range(self.store.slots):
             blob = self.store.entries[slot].blob
-            if blob != NULL and rule_of(blob.kind) == RULE_OWNER and memcmp(blob.origin, origin, 16) == 0:
+            if (
+                blob != NULL
+                and rule_of(blob.kind) == RULE_OWNER
+                and memcmp(blob.origin, origin, 16) == 0
+            ):
                 self.drop(slot)
 
     cdef void sweep(self) noexcept:
@@ -251,11 +317,12 @@ cdef class Rumors:
                 continue
             age = self.now - self.store.entries[i].changed
             if age > floor // 2 and self.store.entries[i].digested:
-                self.anti_entropy.subtract(self.store.entries[i].name, self.store.entry_hash(i), self.anti_entropy.changed)
+                self.anti_entropy.subtract(
+                    self.store.entries[i].name, self.store.entry_hash(i), self.anti_entropy.changed
+                )
                 self.store.entries[i].digested = 0
             if age > floor:
                 self.drop(i)
-
 
 
 cdef void _name_blob(RumorBlob* blob, Message* m) noexcept:

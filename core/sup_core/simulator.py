@@ -109,12 +109,13 @@ class Simulator(Engine):
         ring: str = "sim",
         over: float = 0.0,
         seeds: Sequence[int] | None = None,
-        drift_ppm: int = 0,
+        drift_ppm: int | None = None,
         tags: dict[str, str] | None = None,
     ) -> list[int]:
         """Start `count` members, evenly within `over` seconds from now; return their indices.
 
-        They join through `seeds`, by default the ring's first three. Clocks start at random.
+        They join through `seeds`, by default the ring's first three. Clocks start at random and
+        drift by up to 100 ppm, or as told.
         """
         first = self.size
         known = [life.index for life in self._lives if life.ring == ring]
@@ -122,7 +123,8 @@ class Simulator(Engine):
         contacts = contacts[:SEEDS] if seeds is None else contacts
         indices = []
         for _ in range(count):
-            index = self.place(None, offset_us=self.faults.integer(1, 10**12), drift_ppm=drift_ppm)
+            drift = self.faults.integer(-100, 100) if drift_ppm is None else drift_ppm
+            index = self.place(None, offset_us=self.faults.integer(1, 10**12), drift_ppm=drift)
             life = Life(index, self._make_id(index, 0), f"m{index}", ring, 0, running=False)
             self._lives.append(life)
             self._by_id[life.id] = life
@@ -173,6 +175,9 @@ class Simulator(Engine):
     def publish(self, index: int, kind: int, key: bytes, value: bytes) -> Version:
         """Publish a rumor at a member."""
         version: Version = self._call(index, "publish", kind, key, value)
+        held = self.node_of(index).rumor(kind, key)
+        if held is None or held.value != value or held.version != version:
+            self.violate("publish", f"{self.name(index)} does not hold what it published: {held}")
         return version
 
     def retract(self, index: int, kind: int, key: bytes) -> Version:

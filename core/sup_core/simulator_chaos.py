@@ -20,6 +20,7 @@ def chaos(sim: Simulator, members: int) -> dict[str, float]:
     """Form a ring, do several random things to it, take them back, wait for agreement."""
     dice = sim.faults
     calm_loss = sim.network.loss
+    sim.network.latency_us = dice.choice([300, 300, 300, 3_000, 40_000])
     joined = form(sim, members)
     steps = dice.integer(4, 10)
     for _ in range(steps):

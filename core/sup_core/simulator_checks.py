@@ -199,12 +199,15 @@ class Resurrection(Check):
         grave = buried.get(life.id)
         if grave is None:
             return
+        if before is None and life.running and not life.left and m.epoch == life.epoch:
+            del buried[life.id]
+            return
         newer = (m.epoch, m.incarnation) > (grave.epoch, grave.incarnation)
         if m.epoch <= grave.epoch and (grave.state is MemberState.LEFT or not newer):
             sim.violate(
                 self.name,
                 f"{sim.name(viewer)} tells {event.change.value} of {life.name} at "
-                f"({m.epoch}, {m.incarnation}), buried as {grave}",
+                f"({m.epoch}, {m.incarnation}) by {event.why}, buried as {grave}",
             )
 
     def reset(self, viewer: int) -> None:

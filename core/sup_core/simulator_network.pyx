@@ -116,8 +116,15 @@ cdef class Network:
 
     @property
     def latency_us(self) -> int:
-        """Median one-way latency in microseconds."""
+        """Median one-way latency in microseconds; a new one raises the tail's end if need be."""
         return self._latency_us
+
+    @latency_us.setter
+    def latency_us(self, int64_t value) -> None:
+        if value < 1 or value > 10_000_000:
+            raise ValueError(f"latency_us is {value}, bounds are 1..10000000")
+        self._latency_us = value
+        self._tail_us = max(self._tail_us, 4 * value)
 
     @property
     def loss(self) -> float:

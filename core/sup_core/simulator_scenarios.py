@@ -97,6 +97,59 @@ def split(sim: Simulator, members: int) -> Measures:
     return {"parted_s": parted, "heal_s": settle(sim)}
 
 
+def minority(sim: Simulator, members: int) -> Measures:
+    """A fiftieth, at least one, is parted for five minutes; the rest must not lose each other."""
+    form(sim, members)
+    sim.partition([sim.faults.sample(list(range(members)), max(1, members // 50))])
+    sim.run(300.0)
+    sim.heal()
+    return {"heal_s": settle(sim)}
+
+
+def wide(sim: Simulator, members: int) -> Measures:
+    """A wide area at 5 % loss for five minutes, and one crash: it alone is found."""
+    form(sim, members)
+    sim.run(300.0)
+    if sim.deaths:
+        sim.violate("wide", f"{len(sim.deaths)} deaths were declared")
+    sim.crash(sim.faults.choice(sim.running()), host=True)
+    return {"detect_s": settle(sim), "suspicions": sim.changes[MemberChange.SUSPECTED]}
+
+
+def ghost(sim: Simulator, members: int) -> Measures:
+    """A laggard comes back after all others have forgotten a dead member: nobody shows that
+    again."""
+    form(sim, max(4, members))  # of fewer a last survivor is left, which declares nobody dead
+    floor = sim.config.tombstone_floor_us / 1e6
+    laggard, lost = sim.faults.sample(sim.running(), 2)
+    sim.crash(lost, host=True)
+    sim.partition([[laggard]])
+    gone = sim.life(lost).id
+    forgotten = Arrivals(
+        sim,
+        lambda e: (
+            isinstance(e, MemberEvent)
+            and e.change is MemberChange.FORGOTTEN
+            and e.member.id == gone
+        ),
+    )
+    others = set(sim.running()) - {laggard}
+    sim.run_until(lambda: others <= forgotten.times.keys(), 3 * floor, every=1.0, what="forgetting")
+    before = sim.changes[MemberChange.JOINED]
+    sim.heal()
+    # Nobody else holds the dead one, so the laggard's own probes have to come to it: two shuffled
+    # rounds at worst, of which every second
+    # period is a step, has to come to it.
+    limit = settle_s(sim.config, sim.network, members)
+    limit += 4 * members * sim.config.probe_interval_us / 1e6
+    took = sim.run_until(sim.converged, limit, every=0.2, what="agreement")
+    sim.run(2 * floor)
+    for index in others:
+        if gone in sim.told(index):
+            sim.violate("ghost", f"{sim.name(index)} shows {sim.name_of(gone)} again")
+    return {"settle_s": took, "joined": sim.changes[MemberChange.JOINED] - before}
+
+
 def lossy(sim: Simulator, members: int) -> Measures:
     """A minute of 20 % loss: the false deaths are taken back, and agreement returns after it."""
     form(sim, members)
@@ -298,6 +351,7 @@ class Scenario:
 
     script: Callable[[Simulator, int], Measures]
     network: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
     checked: bool = True
 
 
@@ -306,6 +360,9 @@ SCENARIOS: dict[str, Scenario] = {
     "crash": Scenario(crash),
     "mass-crash": Scenario(mass_crash),
     "split": Scenario(split),
+    "minority": Scenario(minority),
+    "wide": Scenario(wide, {"latency_us": 40_000, "tail_us": 400_000, "loss": 0.05}),
+    "ghost": Scenario(ghost, config={"tombstone_floor_us": 60_000_000}),
     "lossy": Scenario(lossy),
     "rumor": Scenario(rumor),
     "large-rumor": Scenario(large_rumor),
@@ -351,7 +408,7 @@ def run_scenario(
     scenario = SCENARIOS[name]
     sim = Simulator(
         seed=seed,
-        config=config,
+        config=config or Config(**scenario.config),
         network=Network(**scenario.network),
         checks=checks if scenario.checked else [],
         node_type=node_type,

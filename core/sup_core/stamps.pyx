@@ -1,8 +1,10 @@
 """Stamps for last-writer rumors: a hybrid logical clock.
 
-A stamp is (µs of the wall clock or of the largest stamp seen, whichever is later; a counter). It orders by
-cause even between wrong clocks and is close to the wall clock otherwise. Without a wall clock (0) it still
-orders: the largest stamp seen plus one. The wall clock decides nothing else in the core.
+A stamp is (
+    µs of the wall clock or of the largest stamp seen, whichever is later; a counter
+). It orders by
+cause even between wrong clocks and is close to the wall clock otherwise. Without a wall clock (0)
+it still orders: the largest stamp seen plus one. The wall clock decides nothing else in the core.
 Source: Kulkarni et al., "Logical physical clocks", 2014.
 """
 from libc.stdint cimport int64_t, uint64_t
@@ -42,6 +44,8 @@ cdef class Stamps:
             self.last_b = b
 
     cdef bint too_far_ahead(self, uint64_t a, int64_t now, int64_t ahead_us) noexcept:
-        """Whether a stamp is from a future that only a wrong clock knows; never without a wall clock."""
+        """Whether a stamp is from a future that only a wrong clock knows; never without a wall
+        clock.
+        """
         cdef uint64_t wall = self.wall_now(now)
         return wall != 0 and a > wall + <uint64_t> ahead_us

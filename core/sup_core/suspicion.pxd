@@ -24,7 +24,9 @@ cdef class Suspicion:
     cdef int32_t capacity
     cdef int32_t* free_slots
     cdef int32_t free_count
-    cdef void begin_first_hand(self, int32_t row, int64_t first_failed, int64_t rto, uint64_t me, int64_t now) noexcept
+    cdef void begin_first_hand(
+        self, int32_t row, int64_t first_failed, int64_t rto, uint64_t me, int64_t now
+    ) noexcept
     cdef void begin_hearsay(self, int32_t row, uint64_t accuser, int64_t rto, int64_t now) noexcept
     cdef void again(self, int32_t row, int64_t when) noexcept
     cdef void end(self, int32_t row) noexcept

@@ -1,12 +1,13 @@
 """How long a suspect has to answer, and who may declare it dead.
 
-A member that failed to reach the suspect itself (first-hand) waits the pause tolerance and three time-outs
-from its first failed probe, asking the suspect about three times a second; every such ping carries the
-suspicion, so that any answer is a refutation. Who only heard of it waits `bystander_wait_us` longer, plus a
-random part so that not everybody asks at once. When the time is up the node runs a last check; nothing is
-declared here. The wait does not grow with the ring: accuser and suspect talk to each other directly.
-Sources: SWIM, Das et al. 2002, section 4.2; Lifeguard's buddy system, Dadgar et al. 2017, section IV-C. A
-wait that shrinks with confirmations (section IV-B) is left out: it never helps rings of two or three.
+A member that failed to reach the suspect itself (first-hand) waits the pause tolerance and three
+time-outs from its first failed probe, asking the suspect about three times a second; every such
+ping carries the suspicion, so that any answer is a refutation. Who only heard of it waits
+`bystander_wait_us` longer, plus a random part so that not everybody asks at once. When the time
+is up the node runs a last check; nothing is declared here. The wait does not grow with the ring:
+accuser and suspect talk to each other directly. Sources: SWIM, Das et al. 2002, section 4.2;
+Lifeguard's buddy system, Dadgar et al. 2017, section IV-C. A wait that shrinks with confirmations
+(section IV-B) is left out: it never helps rings of two or three.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -22,7 +23,9 @@ cdef enum:
 cdef class Suspicion:
     """The suspicions of one node, at most one per row of its table."""
 
-    def __cinit__(self, Timers timers not None, Prng prng not None, Effects effects not None) -> None:
+    def __cinit__(
+            self, Timers timers not None, Prng prng not None, Effects effects not None
+    ) -> None:
         self.timers = timers
         self.prng = prng
         self.effects = effects
@@ -77,7 +80,9 @@ cdef class Suspicion:
             when = now + _ASK_INTERVAL_US
         self.timers.arm(when, TIMER_SUSPICION, <int32_t> (suspect - self.slots), suspect.generation)
 
-    cdef void begin_first_hand(self, int32_t row, int64_t first_failed, int64_t rto, uint64_t me, int64_t now) noexcept:
+    cdef void begin_first_hand(
+            self, int32_t row, int64_t first_failed, int64_t rto, uint64_t me, int64_t now
+    ) noexcept:
         """This node failed to reach the member; a hearsay suspicion becomes first-hand."""
         cdef Suspect* suspect = self._slot(row)
         cdef int64_t deadline = first_failed + self.settings.pause_tolerance_us + 3 * rto
@@ -94,14 +99,16 @@ cdef class Suspicion:
     cdef void begin_hearsay(self, int32_t row, uint64_t accuser, int64_t rto, int64_t now) noexcept:
         """Somebody else suspects the member; a first-hand suspicion stays what it is."""
         cdef Suspect* suspect
+        cdef uint32_t spread
         if self.index.find(<uint64_t> row) >= 0:
             return
         suspect = self._slot(row)
         if suspect == NULL:
             return
         suspect.accuser = accuser
-        suspect.deadline = now + self.settings.pause_tolerance_us + 3 * rto + self.settings.bystander_wait_us
-        suspect.deadline += self.prng.draw_below(<uint32_t> (self.settings.bystander_wait_us * 2 // 3) + 1)
+        spread = <uint32_t> (self.settings.bystander_wait_us * 2 // 3)
+        suspect.deadline = now + self.settings.pause_tolerance_us + 3 * rto
+        suspect.deadline += self.settings.bystander_wait_us + self.prng.draw_below(spread + 1)
         self._arm(suspect, now)
 
     cdef void again(self, int32_t row, int64_t when) noexcept:
@@ -134,7 +141,9 @@ cdef class Suspicion:
         if suspect.row < 0 or suspect.generation != generation:
             return
         if now >= suspect.deadline:
-            self.effects.add(EFFECT_EXPIRED, suspect.row, -1, suspect.checks, now, suspect.first_hand)
+            self.effects.add(
+                EFFECT_EXPIRED, suspect.row, -1, suspect.checks, now, suspect.first_hand
+            )
             if suspect.checks < 255:
                 suspect.checks += 1
             return

@@ -1,10 +1,11 @@
-"""A binary heap of deadlines. Timers are never cancelled: who armed one checks its generation when it fires.
+"""A binary heap of deadlines. Timers are never cancelled: who armed one checks its generation
+when it fires.
 
-O(log n) to arm and to pop. Equal deadlines fire in the order they were armed, so that a run replays.
-Bounded by TIMERS_MAX; what does not fit is refused and counted (each owner keeps at most one per row armed,
-so only a bug gets there).
+O(log n) to arm and to pop. Equal deadlines fire in the order they were armed, so that a run
+replays. Bounded by TIMERS_MAX; what does not fit is refused and counted (each owner keeps at most
+one per row armed, so only a bug gets there).
 """
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport free, realloc
 from sup_core.limits cimport TIMERS_MAX
 

@@ -1,1 +1,1 @@
-"""Nothing of this module is visible to Python."""
+"""Nothing of this module is for Python; it is cimported."""

@@ -1,16 +1,42 @@
 """Python values of what the stores and the event queue hold in C. Copies; nothing refers back."""
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from sup_core.blobs cimport Card, RumorBlob
-from sup_core.cursor cimport Reader, Writer, read_array, read_map, read_str, reader_init, write_array, write_map, write_str, writer_init
+from sup_core.cursor cimport (
+    Reader,
+    Writer,
+    read_array,
+    read_map,
+    read_str,
+    reader_init,
+    write_array,
+    write_map,
+    write_str,
+    writer_init,
+)
 from sup_core.event_queue cimport EVENT_MEMBER, EVENT_RUMOR, EventRecord
 from sup_core.identity cimport address_bytes, address_text
 from sup_core.kinds cimport RULE_OWNER, RULE_WRITER, rule_of
-from sup_core.limits cimport CARD_BYTES_MAX, NAME_BYTES_MAX, TAG_KEY_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_MAX
+from sup_core.limits cimport (
+    CARD_BYTES_MAX,
+    NAME_BYTES_MAX,
+    TAG_KEY_BYTES_MAX,
+    TAG_VALUE_BYTES_MAX,
+    TAGS_MAX,
+)
 from sup_core.member_table cimport MemberTable
 
 from sup_core.errors import LimitError
 from sup_core.event_queue import REASONS, SELF_NAMES
-from sup_core.events import Member, MemberChange, MemberEvent, MemberState, Rumor, RumorEvent, SelfEvent, Version
+from sup_core.events import (
+    Member,
+    MemberChange,
+    MemberEvent,
+    MemberState,
+    Rumor,
+    RumorEvent,
+    SelfEvent,
+    Version,
+)
 
 _STATES = tuple(MemberState)
 _CHANGES = tuple(MemberChange)
@@ -25,7 +51,7 @@ cdef tuple _card_values(Card* card):
     # The card was checked by the codec before it was stored.
     cdef Reader r
     cdef uint32_t size = 0
-    cdef uint32_t i
+    cdef uint32_t _i
     cdef uint32_t pairs
     cdef const uint8_t* data
     if card == NULL:
@@ -36,7 +62,7 @@ cdef tuple _card_values(Card* card):
     name = _text(data, size)
     tags = {}
     pairs = read_map(&r)
-    for i in range(pairs):
+    for _i in range(pairs):
         data = read_str(&r, &size, TAG_KEY_BYTES_MAX)
         key = _text(data, size)
         data = read_str(&r, &size, TAG_VALUE_BYTES_MAX)
@@ -58,7 +84,9 @@ cdef bytes card_bytes(object name, object tags):
     write_str(&w, <const uint8_t*> (<const char*> raw), <uint32_t> len(raw))
     write_map(&w, <uint32_t> len(tags))
     for key in sorted(tags):
-        for what, text, limit in (("tag", key, TAG_KEY_BYTES_MAX), ("value of a tag", tags[key], TAG_VALUE_BYTES_MAX)):
+        for what, text, limit in (
+            ("tag", key, TAG_KEY_BYTES_MAX), ("value of a tag", tags[key], TAG_VALUE_BYTES_MAX)
+        ):
             raw = text.encode()
             if len(raw) > limit:
                 raise LimitError(f"{what} is {len(raw)} bytes, limit is {limit}")
