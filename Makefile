@@ -71,8 +71,8 @@ ifneq ($(PYX),)
 	@echo 'lint: cython-lint'
 	@$(IN_VENV) $(BIN)/cython-lint $(CYTHON)
 	@echo 'lint: stubtest'
-	@MYPYPATH=core:supervisor $(BIN)/python -m mypy.stubtest --concise --ignore-missing-stub --ignore-disjoint-bases \
-	  --mypy-config-file pyproject.toml $(COMPILED)
+	@MYPYPATH=core:supervisor $(BIN)/python -m mypy.stubtest --concise --ignore-missing-stub --allowlist core/stubtest.allow \
+	  --ignore-unused-allowlist --mypy-config-file pyproject.toml $(COMPILED)
 endif
 
 .PHONY: fmt

@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,26 +35,28 @@ def quiet(*args: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def supervisor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
-    """A supervisor with one service: its pid and state directory."""
+def supervisor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path, int]]:
+    """A supervisor with one service: its pid, state directory and HTTP port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     state_dir = tmp_path_factory.mktemp("bench") / "state"
     process = subprocess.Popen(
         [
             *(*SUP, "run", "--exec", "sleep 3600", "--name", "sleeper"),
             *("--state-dir", str(state_dir), "--listen-gossip", "127.0.0.1:0"),
-            *("--listen-http", "off"),
+            *("--listen-http", f"127.0.0.1:{port}"),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         deadline = time.monotonic() + 20
-        # Its files tell that the service runs: asking would load the HTTP interface.
+        # Its files tell that the service runs: it is not to be asked anything yet.
         while not (state_dir / "svc" / "sleeper" / "process.json").exists():
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        yield process.pid, state_dir
+        yield process.pid, state_dir, port
     finally:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -94,33 +98,29 @@ def test_help(benchmark: Any) -> None:
     benchmark.pedantic(quiet, args=("--help",), rounds=ROUNDS, warmup_rounds=WARM_UP)
 
 
-def test_idle_rss_before_http(benchmark: Any, supervisor: tuple[int, Path]) -> None:
+def test_idle_rss_before_http(benchmark: Any, supervisor: tuple[int, Path, int]) -> None:
     """Memory while nobody has asked anything over HTTP."""
     measure_rss(benchmark, supervisor[0], "idle `sup run`, one service: resident")
 
 
-def test_status(benchmark: Any, supervisor: tuple[int, Path]) -> None:
+def test_status(benchmark: Any, supervisor: tuple[int, Path, int]) -> None:
     """Wall time of ``sup status`` against a running supervisor."""
     benchmark.extra_info |= {"question": "`sup status`, wall time", "bound": "200 ms"}
     args = ("status", "--state-dir", str(supervisor[1]))
     benchmark.pedantic(quiet, args=args, rounds=ROUNDS, warmup_rounds=WARM_UP)
 
 
-def test_members_json(benchmark: Any, supervisor: tuple[int, Path]) -> None:
+def test_members_json(benchmark: Any, supervisor: tuple[int, Path, int]) -> None:
     """Wall time of ``sup members --json``."""
     benchmark.extra_info |= {"question": "`sup members --json`, wall time"}
     args = ("members", "--json", "--state-dir", str(supervisor[1]))
     benchmark.pedantic(quiet, args=args, rounds=ROUNDS, warmup_rounds=WARM_UP)
 
 
-def test_zz_idle_rss_after_http(benchmark: Any, supervisor: tuple[int, Path]) -> None:
+def test_zz_idle_rss_after_http(benchmark: Any, supervisor: tuple[int, Path, int]) -> None:
     """Memory once the HTTP interface is loaded. The name keeps it last."""
-    done = subprocess.run(
-        [*SUP, "status", "--json", "--state-dir", str(supervisor[1])],
-        capture_output=True,
-        check=True,
-        timeout=20,
-    )
-    assert json.loads(done.stdout)["services"]
-    measure_rss(benchmark, supervisor[0], "the same after the first HTTP request")
+    url = f"http://127.0.0.1:{supervisor[2]}/v1/status"
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        assert json.loads(answer.read())["services"]
+    measure_rss(benchmark, supervisor[0], "the same after the first HTTP request over TCP")
     benchmark.extra_info["bound"] = ""

@@ -8,6 +8,7 @@ Sections of files that were not run stay as they are. ``bench/conftest.py`` call
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import sys
@@ -51,7 +52,8 @@ def _section(benchmarks: list[Mapping[str, Any]], output: Mapping[str, Any]) -> 
         f"{output['datetime'][:10]}, commit {str(commit.get('id'))[:12]}"
         f"{' with changes' if commit.get('dirty') else ''}, "
         f"{cpu.get('brand_raw', 'unknown CPU')} × {cpu.get('count', '?')}, "
-        f"{machine.get('system')} {machine.get('release')}, Python {python}",
+        f"{machine.get('system')} {machine.get('release')}, Python {python}, "
+        f"load average {os.getloadavg()[0]:.1f}",
         "",
         "| question | median | spread (IQR) | rounds | bound |",
         "|---|---|---|---|---|",

@@ -25,7 +25,7 @@ _BOUNDS = {
     "pause_tolerance_us": (0, 3_600 * _SECOND),
     "bystander_wait_us": (0, 3_600 * _SECOND),
     "contact_min_us": (100_000, 3_600 * _SECOND),
-    "contact_max_us": (100_000, 86_400 * _SECOND),
+    "contact_max_us": (100_000, 3_600 * _SECOND),
     "questions_per_second": (1, 1_000),
     "exchanges_per_second": (1, 100),
     "tombstone_floor_us": (10 * _SECOND, 365 * 86_400 * _SECOND),

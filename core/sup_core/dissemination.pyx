@@ -12,7 +12,7 @@ from libc.math cimport ceil, log
 from libc.stdint cimport int8_t, int32_t, uint8_t
 from libc.stdlib cimport free, realloc
 from sup_core.limits cimport BATCH_ITEMS_MAX
-from sup_core.member_table cimport MemberTable
+from sup_core.member_table cimport FLAG_NEWS_CARD, MemberTable
 from sup_core.prng cimport Prng
 
 cdef enum:
@@ -135,6 +135,9 @@ cdef class Dissemination:
             level = picked.level + copies
             if level < limit:
                 self._append(&self.lanes[picked.lane], picked.index, level, False)
+            elif picked.lane == NEWS_MEMBERS:
+                # The card was told often enough; what comes next is a status again.
+                self.table.flags[picked.index] &= ~FLAG_NEWS_CARD
         self.picked_count = 0
 
     cdef void _append(self, Lane* lane, int32_t index, int level, bint at_front) noexcept:

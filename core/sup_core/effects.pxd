@@ -12,6 +12,7 @@ cdef enum EffectKind:
     EFFECT_UNCHECKED = 8    # the last check of ``row`` proved nothing
     EFFECT_EXPIRED = 9      # ``row``'s suspicion ran out; ``seq``: checks; ``number``: first-hand
     EFFECT_ASK = 10         # ``row`` is said dead at ``number`` = epoch << 32 | incarnation: ask it
+    EFFECT_GREET = 11       # greet seed ``row``
 
 # How a piece of evidence reached this node.
 cdef enum Source:

@@ -37,4 +37,5 @@ cdef class Exchanges:
     cdef bytes pull_answer(self, Message* m)
     cdef void start_pulls(self) noexcept
     cdef bint joining(self) noexcept
+    cdef bytes snapshot_body(self)
     cdef void expire(self) noexcept

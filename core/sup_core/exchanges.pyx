@@ -19,7 +19,13 @@ from sup_core.counters cimport *
 from sup_core.cursor cimport Writer, writer_free, writer_init_growing
 from sup_core.identity cimport Address, address_bytes
 from sup_core.kinds cimport RULE_NONE, rule_of
-from sup_core.limits cimport BUCKET_MAP_BYTES, BUCKETS, REQUESTS_MAX, STREAM_BYTES_MAX
+from sup_core.limits cimport (
+    BUCKET_MAP_BYTES,
+    BUCKETS,
+    REQUESTS_MAX,
+    SNAPSHOT_BYTES_MAX,
+    STREAM_BYTES_MAX,
+)
 from sup_core.member_table cimport STATE_SUSPECT, MemberTable
 from sup_core.packets cimport Packets
 from sup_core.pulls cimport Pull, Pulls
@@ -183,6 +189,26 @@ cdef class Exchanges:
             if entry[0] == REQUEST_JOIN:
                 return True
         return False
+
+    cdef bytes snapshot_body(self):
+        """All rumors whole, tombstones included, and all cards; what ``Node.load`` takes."""
+        cdef Writer w
+        cdef uint32_t count = 0
+        cdef int32_t i
+        self.packets.now = self.now
+        writer_init_growing(&w, SNAPSHOT_BYTES_MAX)
+        write_wide_header(
+            &w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0]
+        )
+        for i in range(1, self.table.rows):
+            count += self.packets.put_member(&w, i)
+        for i in range(self.store.slots):
+            count += self.packets.put_rumor(&w, i, True)
+        finish_packet(&w, count)
+        try:
+            return (<const char*> w.start)[:w.size]
+        finally:
+            writer_free(&w)
 
     cdef void expire(self) noexcept:
         """Give up requests that the driver never answered."""

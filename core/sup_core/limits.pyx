@@ -7,6 +7,7 @@ caller can reach raises ``ValueError`` with the value and the bound.
 - ``DATAGRAM_BYTES_MAX``: below the 1500 of Ethernet with room for IPv6, UDP and the 25 bytes of a
   seal.
 - ``STREAM_BYTES_MAX``: 40,000 entries of 100 bytes; a bigger difference takes several exchanges.
+- ``SNAPSHOT_BYTES_MAX``: all rumors and all cards, each at its bound.
 - ``MEMBERS_MAX``: full views stop being sensible long before; bounds what forged cards can
   occupy.
 - ``CARD_BYTES_MAX``: a card and a packet header always fit one datagram, with an address and a

@@ -112,7 +112,7 @@ cdef class Membership:
                 self.table.since[row] = self.now - age_us
                 self.tell_gone(row)
             elif how == SOURCE_SYNC or how == SOURCE_DISK or m.state == STATE_SUSPECT:
-                # Hearsay: it answers before it is shown. A suspect may be one that was forgotten here.
+                # Hearsay: it answers before it is shown. A suspect may be forgotten here.
                 self.arm_contact(row)
                 if how != SOURCE_DISK and self.question():
                     self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
@@ -290,6 +290,8 @@ cdef class Membership:
                 self.notices.tell(SELF_DUPLICATE_ID, epoch, NULL, self.now)
             return
         self.table.incarnations[0] = incarnation + 1
+        # With the card: who accuses this member may hold an address that it has left.
+        self.table.flags[0] |= FLAG_NEWS_CARD
         self.tally.counts[COUNT_REFUTED] += 1
         self.health.refuted()
         self.dissemination.enqueue(NEWS_MEMBERS, 0)

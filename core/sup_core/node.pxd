@@ -20,17 +20,11 @@ from sup_core.prng cimport Prng
 from sup_core.pulls cimport Pulls
 from sup_core.rumor_store cimport RumorStore
 from sup_core.rumors cimport Rumors
+from sup_core.seeds cimport Seeds
 from sup_core.settings cimport Settings
 from sup_core.stamps cimport Stamps
 from sup_core.suspicion cimport Suspicion
 from sup_core.timers cimport Timer, Timers
-
-cdef struct Seed:
-    Address address
-    int32_t row             # the member that answered there, or -1
-    uint32_t generation
-    int64_t due
-    int64_t wait
 
 cdef class Node:
     cdef Settings settings
@@ -56,8 +50,7 @@ cdef class Node:
     cdef Tally tally
     cdef uint64_t ring
     cdef int64_t now
-    cdef Seed seeds[64]
-    cdef int seed_count
+    cdef Seeds seeds
     cdef bint synced
     cdef int64_t left_at
 
@@ -96,6 +89,5 @@ cdef class Node:
     cdef void _piggyback(self) noexcept
     cdef int64_t _sweep_interval(self) noexcept
     cdef int32_t _row_of(self, object id) except -2
-    cdef void _contact_seeds(self) noexcept
     cdef void _send_join(self, const Address* target, int tag) noexcept
     cdef void _sweep(self) noexcept

@@ -39,7 +39,6 @@ from sup_core.codec cimport (
     Header,
     Message,
     Tag,
-    finish_packet,
     read_header,
     read_message,
     write_ack,
@@ -50,13 +49,13 @@ from sup_core.codec cimport (
     write_ping_req,
     write_relayed,
     write_status,
-    write_wide_header,
 )
 from sup_core.counters cimport *
-from sup_core.cursor cimport Reader, Writer, reader_init, writer_free, writer_init_growing
+from sup_core.cursor cimport Reader, reader_init
 from sup_core.dissemination cimport NEWS_MEMBERS, Dissemination
 from sup_core.effects cimport *
 from sup_core.event_queue cimport *
+from sup_core.exchanges cimport REQUEST_JOIN, REQUEST_PULL, Exchanges
 from sup_core.failure_detector cimport ANSWER_PROBE, FailureDetector
 from sup_core.identity cimport (
     ADDRESS_BYTES,
@@ -74,6 +73,7 @@ from sup_core.packets cimport Packets
 from sup_core.prng cimport Prng
 from sup_core.pulls cimport Pulls
 from sup_core.rumor_store cimport RumorStore
+from sup_core.seeds cimport Seeds
 from sup_core.settings cimport settings_read
 from sup_core.stamps cimport Stamps
 from sup_core.suspicion cimport Suspicion
@@ -88,17 +88,10 @@ from sup_core.identity import ring_hash
 
 cdef enum:
     _TIMERS_PER_CALL_MAX = 100000
-    _SELF_EVENT_INTERVAL_US = 10000000
+    # A snapshot is believed only by who has just started.
     _SNAPSHOT_AGE_US = 10000000
-    _SEED_WAIT_FIRST_US = 500000
     _RETRY_CHECK_US = 500000
-    _BOUNDED_CONTACT_SHIFT = 8
-    _SNAPSHOT_BYTES_MAX = 134217728
-    REQUEST_SYNC = 1
-    REQUEST_JOIN = 2
-    REQUEST_PULL = 3
 
-cdef int64_t REQUEST_LIFETIME_US = 20000000
 
 
 cdef bint _address_of(object data, Address* out) except -1:
@@ -169,6 +162,7 @@ cdef class Node:
         self.anti_entropy = AntiEntropy()
         self.pulls = Pulls(self.prng)
         self.stamps = Stamps()
+        self.seeds = Seeds(self.table, self.timers, self.prng, self.effects)
         self.packets = Packets(
             self.table, self.store, self.dissemination, self.suspicion, self.outbox, self.ring
         )
@@ -189,6 +183,7 @@ cdef class Node:
         self.dissemination.settings = &self.settings
         self.anti_entropy.settings = &self.settings
         self.membership.settings = &self.settings
+        self.seeds.settings = &self.settings
         self.rumor_rules.settings = &self.settings
         return 0
 
@@ -340,8 +335,9 @@ cdef class Node:
             row = self.table.find(header.sender)
             how = SOURCE_SYNC
             if purpose == REQUEST_JOIN:
-                # Who started long ago has lived without it, and may have forgotten whom a laggard remembers.
-                how = SOURCE_SYNC if self.synced or now - self.table.since[0] > _SNAPSHOT_AGE_US else SOURCE_SNAPSHOT
+                # Only who has just started has nothing to compare with; later it is a sync.
+                young = now - self.table.since[0] <= _SNAPSHOT_AGE_US
+                how = SOURCE_SNAPSHOT if young and not self.synced else SOURCE_SYNC
                 self.synced = True
             self._messages(&r, header.count, row, &nowhere, how)
         if purpose == REQUEST_PULL:
@@ -353,23 +349,18 @@ cdef class Node:
         """Replace the seeds: contacted for ever, with growing waits and jitter, until known alive.
         """
         cdef Address address
-        cdef Seed* seed
-        cdef int count = 0
+        cdef list checked = list(addresses)
         self._at(now)
-        if len(addresses) > SEEDS_MAX:
-            raise LimitError(f"there are {len(addresses)} seeds, limit is {SEEDS_MAX}")
-        for data in addresses:
+        if len(checked) > SEEDS_MAX:
+            raise LimitError(f"there are {len(checked)} seeds, limit is {SEEDS_MAX}")
+        for data in checked:
             _address_of(data, &address)
-            if address_equal(&address, &self.table.addresses[0]):
-                continue
-            seed = &self.seeds[count]
-            count += 1
-            seed.address = address
-            seed.row = -1
-            seed.due = now
-            seed.wait = _SEED_WAIT_FIRST_US
-        self.seed_count = count
-        self._contact_seeds()
+        self.seeds.clear()
+        for data in checked:
+            _address_of(data, &address)
+            if not address_equal(&address, &self.table.addresses[0]):
+                self.seeds.add(&address, self.now)
+        self.seeds.due(self.now)
         self._settle()
 
     def leave(self, now):
@@ -443,7 +434,7 @@ cdef class Node:
         self._at(now)
         memset(&nowhere, 0, sizeof(nowhere))
         reader_init(&r, <const uint8_t*> (<const char*> raw), len(raw))
-        if len(raw) > _SNAPSHOT_BYTES_MAX or not read_header(&r, &header):
+        if len(raw) > SNAPSHOT_BYTES_MAX or not read_header(&r, &header):
             raise SnapshotError(f"the {len(raw)} bytes are no snapshot")
         if header.ring != self.ring:
             raise SnapshotError("the snapshot is of another ring")
@@ -455,23 +446,7 @@ cdef class Node:
 
     def snapshot(self):
         """All rumors, tombstones included, and the cards of all members, as bytes for ``load``."""
-        cdef Writer w
-        cdef uint32_t count = 0
-        cdef int32_t i
-        self.packets.now = self.now
-        writer_init_growing(&w, _SNAPSHOT_BYTES_MAX)
-        write_wide_header(
-            &w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0]
-        )
-        for i in range(1, self.table.rows):
-            count += self.packets.put_member(&w, i)
-        for i in range(self.store.slots):
-            count += self.packets.put_rumor(&w, i, True)
-        finish_packet(&w, count)
-        try:
-            return (<const char*> w.start)[:w.size]
-        finally:
-            writer_free(&w)
+        return self.exchanges.snapshot_body()
 
     # ----------------------------------------------------------------- outputs
 
@@ -684,11 +659,7 @@ cdef class Node:
     cdef void _greeted(self, int greeting, int32_t row, const Address* source) noexcept:
         # A seed answers with its own card and what it holds against the sender, about as much as it
         # got.
-        cdef int i
-        for i in range(self.seed_count):
-            if address_equal(&self.seeds[i].address, source):
-                self.seeds[i].row = row
-                self.seeds[i].generation = self.table.generations[row]
+        self.seeds.answered(source, row)
         if greeting == MSG_JOIN:
             self._send_join(source, MSG_WELCOME)
         elif not self.synced and not self.exchanges.joining():
@@ -827,6 +798,9 @@ cdef class Node:
                           self.table.epochs[effect.other], self.table.incarnations[effect.other])
             p.messages += 1
             p.send(&self.table.addresses[row])
+        elif effect.what == EFFECT_GREET:
+            if not self.membership.leaving:
+                self._send_join(&self.seeds.seeds[row].address, MSG_JOIN)
         elif effect.what == EFFECT_ASK:
             self._ask(row, STATE_DEAD, <uint32_t> (effect.number >> 32), <uint32_t> effect.number)
         elif effect.what == EFFECT_FAILED:
@@ -933,7 +907,7 @@ cdef class Node:
                 self.table.flags[row] &= ~FLAG_CONTACT_ARMED
                 self._contact(row)
         elif timer.kind == TIMER_SEEDS:
-            self._contact_seeds()
+            self.seeds.due(self.now)
         elif timer.kind == TIMER_PULLS:
             self.exchanges.pulls_armed = 0x7FFFFFFFFFFFFFFF
         elif timer.kind == TIMER_SWEEP:
@@ -969,43 +943,6 @@ cdef class Node:
         self.packets.messages += 1
         self.packets.member(0)
         self.packets.send(target)
-
-    cdef void _contact_seeds(self) noexcept:
-        """Greet the seeds whose wait is over and that are not known alive."""
-        cdef int i
-        cdef int k
-        cdef Seed* seed
-        cdef bint alive
-        cdef int64_t due = 0x7FFFFFFFFFFFFFFF
-        for i in range(self.seed_count):
-            seed = &self.seeds[i]
-            if seed.due <= self.now:
-                alive = (
-                    seed.row > 0
-                    and self.table.generations[seed.row] == seed.generation
-                    and self.table.states[seed.row] <= STATE_SUSPECT
-                )
-                if not alive:
-                    for k in range(self.table.live_count):
-                        if address_equal(
-                                &self.table.addresses[self.table.live_rows[k]], &seed.address
-                        ):
-                            seed.row = self.table.live_rows[k]
-                            seed.generation = self.table.generations[seed.row]
-                            alive = True
-                            break
-                if alive:
-                    seed.wait = self.settings.contact_min_us
-                elif not self.membership.leaving:
-                    self._send_join(&seed.address, MSG_JOIN)
-                seed.due = self.now + self.membership.jitter(seed.wait)
-                seed.wait *= 2
-                if seed.wait > self.settings.contact_max_us:
-                    seed.wait = self.settings.contact_max_us
-            if seed.due < due:
-                due = seed.due
-        if self.seed_count:
-            self.timers.arm(due, TIMER_SEEDS, 0, 0)
 
     cdef int64_t _sweep_interval(self) noexcept:
         cdef int64_t interval = self.settings.tombstone_floor_us // 16

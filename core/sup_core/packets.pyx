@@ -168,7 +168,10 @@ cdef class Packets:
                 size = self.w.size
                 if lane == NEWS_MEMBERS:
                     # A card would show a suspect as alive to who has forgotten it.
-                    if self.table.flags[index] & FLAG_NEWS_CARD and self.table.states[index] != STATE_SUSPECT:
+                    if (
+                        self.table.flags[index] & FLAG_NEWS_CARD
+                        and self.table.states[index] != STATE_SUSPECT
+                    ):
                         fits = self.put_member(&self.w, index)
                     else:
                         fits = self.put_status(&self.w, index)

@@ -137,9 +137,8 @@ def ghost(sim: Simulator, members: int) -> Measures:
     sim.run_until(lambda: others <= forgotten.times.keys(), 3 * floor, every=1.0, what="forgetting")
     before = sim.changes[MemberChange.JOINED]
     sim.heal()
-    # Nobody else holds the dead one, so the laggard's own probes have to come to it: two shuffled
-    # rounds at worst, of which every second
-    # period is a step, has to come to it.
+    # Nobody else holds the dead one, so the laggard's own probes have to come to it: at worst two
+    # shuffled rounds, of which every second period is a step.
     limit = settle_s(sim.config, sim.network, members)
     limit += 4 * members * sim.config.probe_interval_us / 1e6
     took = sim.run_until(sim.converged, limit, every=0.2, what="agreement")

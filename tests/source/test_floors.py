@@ -93,6 +93,8 @@ def test_core_imports_nothing_of_the_outside() -> None:
             for line, name in imports(file):
                 if module_of(name).startswith("sup_core"):
                     continue
+                if file.suffix == ".pyi" and name.startswith("typing_extensions"):
+                    continue  # types of a stub, which nothing imports when it runs
                 if not any(name == ok or name.startswith(f"{ok}.") for ok in CORE_MAY_IMPORT):
                     wrong.append(f"{file.relative_to(ROOT)}:{line}: imports {name}")
     assert not wrong, "\n".join(wrong)
