@@ -90,7 +90,7 @@ MUTANTS = (
     Mutant(
         "hearsay is shown: an unknown member need not answer first",
         "membership.pyx",
-        "elif how == SOURCE_SYNC or how == SOURCE_DISK:",
+        "elif how == SOURCE_SYNC or how == SOURCE_DISK or m.state == STATE_SUSPECT:",
         "elif how == SOURCE_DISK:",
     ),
     Mutant(

@@ -290,6 +290,8 @@ cdef class Membership:
                 self.notices.tell(SELF_DUPLICATE_ID, epoch, NULL, self.now)
             return
         self.table.incarnations[0] = incarnation + 1
+        # With the card: who accuses this member may hold an address that it has left.
+        self.table.flags[0] |= FLAG_NEWS_CARD
         self.tally.counts[COUNT_REFUTED] += 1
         self.health.refuted()
         self.dissemination.enqueue(NEWS_MEMBERS, 0)

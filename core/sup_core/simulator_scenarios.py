@@ -137,10 +137,10 @@ def ghost(sim: Simulator, members: int) -> Measures:
     sim.run_until(lambda: others <= forgotten.times.keys(), 3 * floor, every=1.0, what="forgetting")
     before = sim.changes[MemberChange.JOINED]
     sim.heal()
-    # Nobody else holds the dead one, so the laggard's own round of probes, of which every second
-    # period is a step, has to come to it.
+    # Nobody else holds the dead one, so the laggard's own probes have to come to it: at worst two
+    # shuffled rounds, of which every second period is a step.
     limit = settle_s(sim.config, sim.network, members)
-    limit += 2 * members * sim.config.probe_interval_us / 1e6
+    limit += 4 * members * sim.config.probe_interval_us / 1e6
     took = sim.run_until(sim.converged, limit, every=0.2, what="agreement")
     sim.run(2 * floor)
     for index in others:
