@@ -104,13 +104,8 @@ class GroupConfigs:
     async def publish(self, group: ServiceGroup, config: GroupConfig) -> str:
         """Gossip ``config``, make it durable here, and return its version.
 
-                Raises:
-        <<<<<<< HEAD
-                    OperatorError: the disk refuses; the ring has the value by then, this host only in
-                    memory.
-        =======
-                    OperatorError: the disk refuses; the ring has the value by then, this host in memory.
-        >>>>>>> plug
+        Raises:
+            OperatorError: the disk refuses; the ring has the value by then, this host in memory.
         """
         version = self._ring.publish(CONFIG_KIND, config_key(group), encode(config))
         try:
