@@ -46,15 +46,21 @@ class Gateway:
     """Listening sockets now, an HTTP server on TCP from the first connection there on."""
 
     def __init__(
-        self, api: SupervisorApi, *, http: tuple[str, int] | None, unix_path: Path | None
+        self,
+        api: SupervisorApi,
+        *,
+        http: tuple[str, int] | None,
+        unix_path: Path | None,
+        tcp: socket.socket | None = None,
     ) -> None:
+        """``tcp`` is the socket of ``http`` when ``listen_tcp`` has bound it already."""
         self._api = api
         self._http = http
         self._unix_path = unix_path
         self._unix_inode: tuple[int, int] | None = None
         self._unix: socket.socket | None = None
         self._control = Control(api)
-        self._tcp: socket.socket | None = None
+        self._tcp = tcp
         self._waiting = False
         self._starting: asyncio.Task[None] | None = None
         self._serving: Serving | None = None
@@ -76,8 +82,8 @@ class Gateway:
                 stays bound.
         """
         try:
-            if self._http is not None:
-                self._tcp = await _listen_tcp(*self._http)
+            if self._http is not None and self._tcp is None:
+                self._tcp = await listen_tcp(*self._http)
             if self._unix_path is not None:
                 self._unix, self._unix_inode = _listen_unix(self._unix_path)
                 await self._control.open(self._unix)
@@ -148,7 +154,12 @@ class Gateway:
             self._unix_inode = None
 
 
-async def _listen_tcp(host: str, port: int) -> socket.socket:
+async def listen_tcp(host: str, port: int) -> socket.socket:
+    """Bind and listen; connections wait in the backlog until a gateway answers them.
+
+    Raises:
+        OperatorError: the address is taken (exit 4), wrong (exit 2) or not permitted (exit 1).
+    """
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     loop = asyncio.get_running_loop()
     try:
@@ -179,13 +190,18 @@ async def _listen_tcp(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _listen_unix(path: Path) -> tuple[socket.socket, tuple[int, int]]:
+def check_socket_path(path: Path) -> None:
+    """Refuse a path that no socket can have. Raises ``OperatorError``."""
     size = len(os.fsencode(path))
     if size > UNIX_PATH_BYTES_MAX:
         raise OperatorError(
             f"control socket path {path} is {size} bytes, limit is {UNIX_PATH_BYTES_MAX};"
             " choose a shorter --state-dir"
         )
+
+
+def _listen_unix(path: Path) -> tuple[socket.socket, tuple[int, int]]:
+    check_socket_path(path)
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -18,7 +18,7 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -127,10 +127,16 @@ class Ring:
         self._server = StreamServer(self._handle_request, self.counters)
 
     @classmethod
-    async def open(cls, options: RingOptions, hub: Hub | None = None) -> "Ring":
+    async def open(
+        cls,
+        options: RingOptions,
+        hub: Hub | None = None,
+        ready: Callable[[], Awaitable[None]] | None = None,
+    ) -> "Ring":
         """Take the state directory and the port, count the start, and begin to speak.
 
-        ``hub`` is shared if one is given; otherwise the ring has its own.
+        ``hub`` is shared if one is given; otherwise the ring has its own. ``ready`` is awaited when
+        directory and port are taken and nobody has been spoken to: what it raises ends the start.
 
         Raises:
             OperatorError: exit 2 for a bad address or name, exit 4 for a port, a state directory or
@@ -142,8 +148,16 @@ class Ring:
                 f"listen address {options.listen!r}: give an IP address, not a name"
             )
         peers = parse_peers(options.peers)
+        for what, text in (("ring", options.ring), ("supervisor name", options.name)):
+            if not text.isprintable():
+                raise OperatorError(f"{what} {text!r} has characters that can't be shown")
         if options.advertise is not None:
-            parse_host_port(options.advertise, "advertised address")
+            there = parse_host_port(options.advertise, "advertised address").ip
+            if there is not None and (there.is_unspecified or there.is_multicast):
+                raise OperatorError(
+                    f"advertised address {options.advertise!r} reaches no single host; give one of"
+                    " this host's"
+                )
         loop = asyncio.get_running_loop()
         disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sup-state")
         async with contextlib.AsyncExitStack() as undo:
@@ -153,6 +167,8 @@ class Ring:
             datagrams, listening = bind_pair(listen)
             undo.callback(datagrams.close)
             undo.callback(listening.close)
+            if ready is not None:
+                await ready()
             member_id, epoch = await loop.run_in_executor(disk, open_identity, state)
             ring = cls(options, state, disk)
             where = HostPort(listen.host, datagrams.getsockname()[1])
@@ -339,7 +355,6 @@ class Ring:
             self._loop.create_task(self._keep_saving()),
             self._loop.create_task(self._keep_time()),
         ]
-        log.info("ring joined ring=%s address=%s", self._options.ring, HostPort(*self.advertised))
 
     # --- inputs -----------------------------------------------------------------------------
 
