@@ -6,7 +6,6 @@ changes, and answers only after what it promised is durable.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from sup.model.config_layers import check_types, parse_toml
 from sup.model.health import Health
 from sup.model.service_group import parse_service_group
 from sup.model.spec import Spec, spec_from
-from sup.services import Loaded, resolve
+from sup.services import Loaded
 
 if TYPE_CHECKING:
     from sup.supervisor import Supervisor
@@ -45,9 +44,11 @@ class Api:
         """``GET /v1/status``."""
         supervisor = self._supervisor
         ring = supervisor.ring.status()
-        warnings = [*ring.get("warnings", ()), *supervisor.services.warnings]
-        if supervisor.problem:
-            warnings.append(supervisor.problem)
+        warnings = [
+            *ring.get("warnings", ()),
+            *supervisor.services.warnings,
+            *supervisor.problems.values(),
+        ]
         ip, port = supervisor.ring.advertised
         return {
             "version": __version__,
@@ -145,7 +146,8 @@ class Api:
     async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """``POST /v1/services``: load a service, or bring a loaded one to a new spec."""
         spec = spec_from(self._named(dict(request)), "request")
-        await asyncio.to_thread(resolve, spec, self._supervisor.plugins)
+        supervisor = self._supervisor
+        await supervisor.services.check_start(spec, supervisor.census)
         return await self._wish(spec)
 
     async def set_desired(self, name: str, desired: str) -> dict[str, Any]:

@@ -46,16 +46,21 @@ class Gateway:
     """Listening sockets now, an HTTP server on TCP from the first connection there on."""
 
     def __init__(
-        self, api: SupervisorApi | None, *, http: tuple[str, int] | None, unix_path: Path | None
+        self,
+        api: SupervisorApi,
+        *,
+        http: tuple[str, int] | None,
+        unix_path: Path | None,
+        tcp: socket.socket | None = None,
     ) -> None:
-        """``api`` None: it is given to ``open``, once there is one."""
+        """``tcp`` is the socket of ``http`` when ``listen_tcp`` has bound it already."""
         self._api = api
         self._http = http
         self._unix_path = unix_path
         self._unix_inode: tuple[int, int] | None = None
         self._unix: socket.socket | None = None
-        self._control: Control | None = None
-        self._tcp: socket.socket | None = None
+        self._control = Control(api)
+        self._tcp = tcp
         self._waiting = False
         self._starting: asyncio.Task[None] | None = None
         self._serving: Serving | None = None
@@ -68,27 +73,17 @@ class Gateway:
         host, port = self._tcp.getsockname()[:2]
         return host, port
 
-    async def bind(self) -> None:
-        """Take the TCP address, so that one in use is known before the ring hears of this start.
-
-        Raises:
-            OperatorError: it is taken (exit 4), wrong (exit 2) or not permitted (exit 1).
-        """
-        if self._http is not None and self._tcp is None:
-            self._tcp = await _listen_tcp(*self._http)
-
-    async def open(self, api: SupervisorApi | None = None) -> None:
-        """Answer on both. Returns before any HTTP library is loaded.
+    async def open(self) -> None:
+        """Bind and listen. Returns before any HTTP code is loaded.
 
         Raises:
             OperatorError: an address is taken (exit 4), wrong (exit 2) or not permitted (exit 1);
-                nothing stays bound.
+            nothing
+                stays bound.
         """
-        self._api = api or self._api
-        assert self._api is not None
-        self._control = Control(self._api)
         try:
-            await self.bind()
+            if self._http is not None and self._tcp is None:
+                self._tcp = await listen_tcp(*self._http)
             if self._unix_path is not None:
                 self._unix, self._unix_inode = _listen_unix(self._unix_path)
                 await self._control.open(self._unix)
@@ -103,8 +98,7 @@ class Gateway:
     async def close(self) -> None:
         """Refuse new connections, let requests in progress end (bounded), free the sockets."""
         self._stop_waiting()
-        if self._control is not None:
-            await self._control.close(CLOSE_SECONDS)
+        await self._control.close(CLOSE_SECONDS)
         if self._starting is not None:
             self._starting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -125,7 +119,6 @@ class Gateway:
             asyncio.get_running_loop().remove_reader(self._tcp.fileno())
 
     async def _serve(self) -> None:
-        assert self._api is not None
         assert self._tcp is not None
         assert self._http is not None
         try:
@@ -161,7 +154,12 @@ class Gateway:
             self._unix_inode = None
 
 
-async def _listen_tcp(host: str, port: int) -> socket.socket:
+async def listen_tcp(host: str, port: int) -> socket.socket:
+    """Bind and listen; connections wait in the backlog until a gateway answers them.
+
+    Raises:
+        OperatorError: the address is taken (exit 4), wrong (exit 2) or not permitted (exit 1).
+    """
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     loop = asyncio.get_running_loop()
     try:
@@ -192,13 +190,18 @@ async def _listen_tcp(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _listen_unix(path: Path) -> tuple[socket.socket, tuple[int, int]]:
+def check_socket_path(path: Path) -> None:
+    """Refuse a path that no socket can have. Raises ``OperatorError``."""
     size = len(os.fsencode(path))
     if size > UNIX_PATH_BYTES_MAX:
         raise OperatorError(
             f"control socket path {path} is {size} bytes, limit is {UNIX_PATH_BYTES_MAX};"
             " choose a shorter --state-dir"
         )
+
+
+def _listen_unix(path: Path) -> tuple[socket.socket, tuple[int, int]]:
+    check_socket_path(path)
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

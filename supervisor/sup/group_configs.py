@@ -105,7 +105,7 @@ class GroupConfigs:
         """Gossip ``config``, make it durable here, and return its version.
 
         Raises:
-            OperatorError: the disk refuses; the ring has the value by then, this host not yet.
+            OperatorError: the disk refuses; the ring has the value by then, this host in memory.
         """
         version = self._ring.publish(CONFIG_KIND, config_key(group), encode(config))
         try:

@@ -131,14 +131,12 @@ class Ring:
         cls,
         options: RingOptions,
         hub: Hub | None = None,
-        *,
-        before: Callable[[], Awaitable[None]] | None = None,
+        ready: Callable[[], Awaitable[None]] | None = None,
     ) -> "Ring":
         """Take the state directory and the port, count the start, and begin to speak.
 
-        ``hub`` is shared if one is given; otherwise the ring has its own. ``before`` is awaited
-        when the state directory is ours and nobody has heard of this start yet: what else can be
-        refused is tried there.
+        ``hub`` is shared if one is given; otherwise the ring has its own. ``ready`` is awaited when
+        directory and port are taken and nobody has been spoken to: what it raises ends the start.
 
         Raises:
             OperatorError: exit 2 for a bad address or name, exit 4 for a port, a state directory or
@@ -150,19 +148,27 @@ class Ring:
                 f"listen address {options.listen!r}: give an IP address, not a name"
             )
         peers = parse_peers(options.peers)
+        for what, text in (("ring", options.ring), ("supervisor name", options.name)):
+            if not text.isprintable():
+                raise OperatorError(f"{what} {text!r} has characters that can't be shown")
         if options.advertise is not None:
-            parse_host_port(options.advertise, "advertised address")
+            there = parse_host_port(options.advertise, "advertised address").ip
+            if there is not None and (there.is_unspecified or there.is_multicast):
+                raise OperatorError(
+                    f"advertised address {options.advertise!r} reaches no single host; give one of"
+                    " this host's"
+                )
         loop = asyncio.get_running_loop()
         disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sup-state")
         async with contextlib.AsyncExitStack() as undo:
             undo.callback(disk.shutdown, wait=False)
             state = await loop.run_in_executor(disk, StateDir.open, options.state_dir, options.ring)
             undo.callback(state.close)
-            if before is not None:
-                await before()
             datagrams, listening = bind_pair(listen)
             undo.callback(datagrams.close)
             undo.callback(listening.close)
+            if ready is not None:
+                await ready()
             member_id, epoch = await loop.run_in_executor(disk, open_identity, state)
             ring = cls(options, state, disk)
             where = HostPort(listen.host, datagrams.getsockname()[1])
@@ -349,7 +355,6 @@ class Ring:
             self._loop.create_task(self._keep_saving()),
             self._loop.create_task(self._keep_time()),
         ]
-        log.info("ring joined ring=%s address=%s", self._options.ring, HostPort(*self.advertised))
 
     # --- inputs -----------------------------------------------------------------------------
 

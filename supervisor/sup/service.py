@@ -230,7 +230,8 @@ class Service:
         try:
             wait_s: float | None = 0
             step: Callable[[], Awaitable[float | None]] = self._adopt
-            while not self._ending:
+            # What an earlier supervisor left is taken over even when the end is near: to be ended.
+            while step == self._adopt or not self._ending:
                 self._wake.clear()
                 try:
                     wait_s = await step()
@@ -318,7 +319,7 @@ class Service:
         if not self._restart_asked:
             if state is State.BACKOFF and self._retry_at_s > self._now():
                 return self._retry_at_s - self._now()
-            if state is State.FAILED and view.context == self._failed_context:
+            if state is State.FAILED and not await self._is_mended(view):
                 return None
         if not view.decision.may_start:
             if state is not State.DOWN:
@@ -343,6 +344,22 @@ class Service:
         finally:
             _answer(asked)
         return 0
+
+    async def _is_mended(self, view: _View) -> bool:
+        """Whether the templates that could not be rendered now can.
+
+        Asked without a change of state: what is published of this service comes back in the next
+        view, and a start for each would make the next one.
+        """
+        if view.context == self._failed_context:
+            return False
+        self._failed_context = view.context
+        try:
+            await self._render(view)
+        except OperatorError as error:
+            self._board.problem(str(error))
+            return False
+        return True
 
     async def _start(self, view: _View) -> None:
         """From STARTING to UP, BACKOFF (init failed) or DOWN (not wanted any more)."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sup.edge.package_dir import load_package, package_for_command
-from sup.edge.render_files import CompiledPackage, compile_package, render
+from sup.edge.render_files import CompiledPackage, RenderError, compile_package, render
 from sup.edge.state_files import sync_directory, write_durable
 from sup.errors import NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
@@ -329,6 +329,24 @@ class Services:
         assert loaded.compiled is not None
         context, _ = self.view(loaded, census, held)
         render(loaded.compiled, context)
+
+    async def check_start(self, spec: Spec, census: Census) -> None:
+        """Render ``spec`` as it would start now, in memory; for who can still be told to mend it.
+
+        A value of the ring (a leader, a bind) may come later: that one is missing is no mistake.
+
+        Raises:
+            OperatorError: the package, a template or a layer of configuration can't be used.
+        """
+        loaded = Loaded(spec, await asyncio.to_thread(resolve, spec, self._plugins))
+        file = ServicePaths.of(self._state_dir, spec.name).user_toml
+        if file.is_file():
+            loaded.user = parse_toml(file.read_bytes(), f"svc/{spec.name}/user.toml")
+        try:
+            self.dry_render(loaded, census, self._configs.get(spec.service_group))
+        except RenderError as error:
+            if error.name.partition(".")[0] not in ("svc", "bind"):
+                raise
 
     def _set_problem(self, loaded: Loaded, problem: str) -> None:
         if problem == loaded.problem:

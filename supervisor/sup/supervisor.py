@@ -15,8 +15,10 @@ import contextlib
 import dataclasses
 import gc
 import logging
+import os
 import random
 import signal
+import socket
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -26,11 +28,11 @@ from sup.api import Api
 from sup.edge import memory
 from sup.edge.processes import reap_orphans
 from sup.errors import ExitCode, OperatorError
-from sup.gateway import Gateway
+from sup.gateway import Gateway, check_socket_path, listen_tcp
 from sup.group_configs import GroupConfigs
 from sup.model import departure, service_rumor
 from sup.model.census import Census, build_census
-from sup.model.config_layers import lookup
+from sup.model.config_layers import environment_layer, lookup
 from sup.model.health import Health
 from sup.model.service_rumor import SERVICE_KIND, ServiceRumor, plain, service_key
 from sup.options import SupervisorOptions
@@ -46,6 +48,16 @@ SCAN_S = 1.0
 """How often spec and user.toml files are looked at: an edit is acted on within this, and listing a
 small directory costs microseconds."""
 
+SOCKET_NAME = "control.sock"
+
+PROBLEMS = {
+    "cut_off": "no other member of the ring answers this one; look at its network",
+    "duplicate_id": "another supervisor uses this member's id: was the state directory copied?",
+    "short_id_clash": "two members' ids begin alike; the later one is not heard",
+    "foreign_ring": "packets of another ring arrive here; look at --ring and --peer",
+}
+"""Events about this member that an operator should see in ``sup status``, and their words."""
+
 
 async def run(options: SupervisorOptions) -> int:
     """Run one supervisor until SIGTERM, SIGINT or ``/v1/shutdown``; returns the exit code.
@@ -55,15 +67,24 @@ async def run(options: SupervisorOptions) -> int:
     """
     logs.configure(options.log_format, options.log_level)
     memory.bound_arenas(1)  # the threads here wait for disks and names; none allocates in a hurry
+    # From here on a signal ends it in good order: whoever has heard of this member hears it leave.
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _handle_signal, number, ending)
     plugins = load(options.plugins)
+    http = _host_port(options.listen_http)
+    check_socket_path(options.state_dir / SOCKET_NAME)
     if options.service is not None:
         # Everything that can be wrong with the package is said before the state is touched.
         await asyncio.to_thread(resolve, options.service, plugins)
-    gateway = Gateway(
-        None,
-        http=_host_port(options.listen_http),
-        unix_path=options.state_dir / "control.sock",
-    )
+        environment_layer(options.service.name, os.environ)
+    tcp: socket.socket | None = None
+
+    async def ready() -> None:
+        nonlocal tcp
+        tcp = None if http is None else await listen_tcp(*http)
+
     ring = await Ring.open(
         RingOptions(
             state_dir=options.state_dir,
@@ -75,10 +96,10 @@ async def run(options: SupervisorOptions) -> int:
             tags={},
             config=Config(pause_tolerance_us=int(options.pause_tolerance_s * 1_000_000)),
         ),
-        before=gateway.bind,
+        ready=ready,
     )
-    supervisor = Supervisor(options, plugins, ring, gateway)
     try:
+        supervisor = Supervisor(options, plugins, ring, ending, tcp)
         return await supervisor.run()
     finally:
         await ring.close()
@@ -88,8 +109,14 @@ class Supervisor:
     """One supervisor in one ring; ``run`` is its whole life."""
 
     def __init__(
-        self, options: SupervisorOptions, plugins: Plugins, ring: Ring, gateway: Gateway
+        self,
+        options: SupervisorOptions,
+        plugins: Plugins,
+        ring: Ring,
+        ending: asyncio.Event,
+        tcp: socket.socket | None = None,
     ) -> None:
+        """``ending`` set ends it; ``tcp`` is the REST interface's bound socket, if there is one."""
         self.options = options
         self.plugins = plugins
         self.ring = ring
@@ -97,11 +124,11 @@ class Supervisor:
         self.configs = GroupConfigs(ring)
         self.census = Census()
         self.departed: dict[bytes, departure.Departure] = {}
-        self.problem = ""
-        """What is wrong with this supervisor's place in the ring, in one line, or empty."""
+        self.problems: dict[str, str] = {}
+        """What is wrong with this supervisor's place in the ring, a line each, by event."""
         self._telling = asyncio.Event()
         self._told: dict[bytes, ServiceRumor] = {}
-        self._ending = asyncio.Event()
+        self._ending = ending
         self._exit_code = ExitCode.OK
         self.services = Services(
             options.state_dir,
@@ -113,18 +140,23 @@ class Supervisor:
             # Jitter alone is drawn from it: no decision that must replay depends on it.
             random.Random(),
         )
-        self.gateway = gateway
+        self.gateway = Gateway(
+            Api(self),
+            http=_host_port(options.listen_http),
+            unix_path=options.state_dir / SOCKET_NAME,
+            tcp=tcp,
+        )
 
     # Life
 
     async def run(self) -> int:
         """Serve until told to end, then stop the services and leave the ring."""
-        loop = asyncio.get_running_loop()
-        await self.gateway.open(Api(self))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._handle_signal, number)
+        await self.gateway.open()
         try:
             if self.options.service is not None:
+                if not self.options.peers:
+                    # With peers the group's configuration may still be on its way here.
+                    await self.services.check_start(self.options.service, self.census)
                 self.services.write_spec(self.options.service)
             self.refresh()
             log.info(
@@ -141,8 +173,6 @@ class Supervisor:
             memory.trim()
             await self._serve()
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
             await self.services.stop_all()
             self._tell()
             await self.ring.leave()
@@ -177,10 +207,6 @@ class Supervisor:
             self._exit_code = exit_code
             self._ending.set()
 
-    def _handle_signal(self, number: int) -> None:
-        log.info("supervisor ending signal=%s", signal.Signals(number).name)
-        self.end()
-
     # Loops
 
     async def _follow_ring(self) -> None:
@@ -212,9 +238,10 @@ class Supervisor:
                         member.id.hex()[:16],
                         why or "-",
                     )
-            case SelfEvent(what=what, detail=detail):
-                self.problem = "" if what == "reachable" else f"{what}: {detail}"
-                log.warning("ring %s: %s", what, detail)
+            case SelfEvent(what="reachable"):
+                self.problems.pop("cut_off", None)
+            case SelfEvent(what=what, detail=detail) if what in PROBLEMS:
+                self.problems[what] = f"{PROBLEMS[what]}{f' ({detail})' if detail else ''}"
             case RumorEvent(rumor=rumor) if rumor.kind not in (SERVICE_KIND,):
                 log.info("rumor changed kind=%d key=%s", rumor.kind, rumor.key[:64])
 
@@ -309,6 +336,11 @@ class Supervisor:
             strategy=spec.strategy,
             config_version=status.config_version if status else "",
         )
+
+
+def _handle_signal(number: int, ending: asyncio.Event) -> None:
+    log.info("supervisor ending signal=%s", signal.Signals(number).name)
+    ending.set()
 
 
 def _host_port(text: str | None) -> tuple[str, int] | None:

@@ -24,6 +24,8 @@ from sup.errors import ExitCode
         (("status", "--jsn"), "--json"),
         (("stop",), "NAME"),
         (("config", "apply", "a.b", "-", "--wait", "soon"), "soon"),
+        (("config", "apply", "a.b", "-", "--wait", "nan"), "nan"),
+        (("run", "--pause-tolerance", "nan"), "nan"),
         (("run", "--group", "x"), "--exec"),
         (("run", "--exec", "true"), "--name"),
         (("run", ".", "--exec", "true"), "not both"),

@@ -5,6 +5,7 @@ half-applied.
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,22 @@ def assert_one_line(stderr: str, *words: str) -> None:
             lambda d: (d / "config" / "app.conf").write_text("one\n{{#if cfg.port}}\n"),
             ("app.conf:", "if"),
         ),
+        (
+            lambda d: (d / "config" / "app.conf").write_text("one\n{{cfg.greating}}\n"),
+            ("app.conf:2", "cfg.greating", "cfg.greeting"),
+        ),
         (lambda d: shutil.rmtree(d), ("sleeper",)),
     ],
-    ids=["toml", "type", "unknown-key", "default-toml", "hook-bit", "template", "absent"],
+    ids=[
+        "toml",
+        "type",
+        "unknown-key",
+        "default-toml",
+        "hook-bit",
+        "template",
+        "variable",
+        "absent",
+    ],
 )
 def test_run_bad_package_is_one_line_and_exit_2(package, tmp_path, spoil, words):
     """A package that can't be loaded ends ``sup run`` before it touches the state directory."""
@@ -135,6 +149,11 @@ def test_run_taken_port_lock_and_foreign_ring_are_one_line_and_exit_4(tmp_path, 
         code, stderr = run_fails(tmp_path / "b", port=ports[0])
         assert code == ExitCode.CONFLICT, stderr
         assert_one_line(stderr, str(ports[0]), "in use")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            http = f"127.0.0.1:{taken.getsockname()[1]}"
+            code, stderr = run_fails(tmp_path / "b", "--listen-http", http)
+        assert code == ExitCode.CONFLICT, stderr
+        assert_one_line(stderr, http, "in use")
         code, stderr = run_fails(tmp_path / "a", port=ports[1])
         assert code == ExitCode.CONFLICT, stderr
         assert_one_line(stderr, str(first.pid))

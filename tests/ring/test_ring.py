@@ -338,7 +338,11 @@ async def test_ring_state_directory_in_use_is_a_conflict(tmp_path: Path) -> None
         {"listen": "192.0.2.77:0"},
         {"peers": ("a:b:c",)},
         {"advertise": "x:0"},
+        {"advertise": "0.0.0.0:1"},
+        {"advertise": "[ff02::1]:1"},
         {"name": "n" * 200},
+        {"name": "a\x1b[31mb"},
+        {"ring": "a\nb"},
     ],
 )
 async def test_ring_bad_option_is_bad_input(bad: dict[str, object], tmp_path: Path) -> None:
@@ -349,6 +353,22 @@ async def test_ring_bad_option_is_bad_input(bad: dict[str, object], tmp_path: Pa
     assert caught.value.exit_code is ExitCode.BAD_INPUT
     assert "\n" not in caught.value.message
     ring = await Ring.open(RingOptions(**options))  # type: ignore[arg-type]
+    await ring.close()
+
+
+async def test_ring_whose_owner_is_not_ready_says_nothing_and_counts_no_start(
+    tmp_path: Path,
+) -> None:
+    """What must be taken beside the port is taken before anybody hears of this member."""
+
+    async def not_ready() -> None:
+        raise OperatorError("not ready")
+
+    options = RingOptions(state_dir=tmp_path, name="n", listen="127.0.0.1:0")
+    with pytest.raises(OperatorError, match="not ready"):
+        await Ring.open(options, ready=not_ready)
+    assert not (tmp_path / "epoch").exists()
+    ring = await Ring.open(options)
     await ring.close()
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.service.conftest import Workshop, until
 
 from sup.edge.processes import load_identity
@@ -153,6 +154,21 @@ async def test_template_error_at_first_start_fails_until_the_context_changes(
     assert workshop.log == []
     workshop.view(service, port=80)
     await until(lambda: service.status().process == "up")
+
+
+async def test_template_error_at_first_start_is_not_a_start_for_every_view(
+    workshop: Workshop,
+) -> None:
+    """What a failed service publishes comes back in its next view: that must not start a circle."""
+    workshop.package(hooks__run=RUN, config__web=CONFIG)
+    service = workshop.up()
+    await until(lambda: service.status().process == "failed")
+    await asyncio.wait_for(service.changed(), 1)
+    for turn in range(5):
+        workshop.view(service, echo=turn)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(service.changed(), 0.05)
+    assert service.status().process == "failed"
 
 
 async def test_config_restart_is_held_while_the_topology_forbids_a_start(

@@ -40,6 +40,12 @@ def relative(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
+def test_no_file_has_conflict_markers() -> None:
+    """A merge that was committed half-way parses fine inside a docstring."""
+    marked = re.compile(r"^(<{7}|>{7}|={7})( |$)", re.M)
+    assert [relative(file) for file in PYTHON if marked.search(file.read_text())] == []
+
+
 @pytest.mark.parametrize("file", [*PYTHON, ROOT / "ARCHITECTURE.md"], ids=relative)
 def test_file_size(file: Path) -> None:
     """A file over its cap has two themes."""

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from sup.cli.client import CHANGE_SECONDS, Client, segment
-from sup.cli.options import client_options, json_option, read_options
+from sup.cli.options import SecondsRange, client_options, json_option, read_options
 from sup.cli.output import duration, echo_json, show
 from sup.errors import ExitCode, OperatorError
 
@@ -52,7 +52,7 @@ def command() -> None:
     "--wait",
     "wait_s",
     metavar="SECONDS",
-    type=click.FloatRange(0.0, 86400.0),
+    type=SecondsRange(0.0, 86400.0),
     help="Wait until every member has applied it; exit 5 if that takes longer.",
 )
 @client_options

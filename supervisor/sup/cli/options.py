@@ -26,6 +26,18 @@ DEFAULT_HTTP = "127.0.0.1:9631"
 DEFAULT_GOSSIP = "0.0.0.0:9638"
 
 
+class SecondsRange(click.FloatRange):
+    """Seconds within bounds; ``nan`` is within none, which click's own range does not see."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if seconds != seconds:
+            self.fail(f"{value} is not a number of seconds", param, ctx)
+        return seconds
+
+
 def default_state_dir() -> Path:
     """``/var/lib/sup`` as root, else below ``$XDG_STATE_HOME`` or ``~/.local/state``."""
     if os.geteuid() == 0:

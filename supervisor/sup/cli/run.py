@@ -16,6 +16,7 @@ import click
 from sup.cli.options import (
     DEFAULT_GOSSIP,
     DEFAULT_HTTP,
+    SecondsRange,
     service_from,
     service_options,
     split_words,
@@ -118,7 +119,7 @@ Exit codes:
     "--pause-tolerance",
     "pause_tolerance_s",
     metavar="SECONDS",
-    type=click.FloatRange(0.0, 3600.0),
+    type=SecondsRange(0.0, 3600.0),
     default=2.0,
     show_default=True,
     envvar="SUP_PAUSE_TOLERANCE",

@@ -118,6 +118,14 @@ class RenderResult:
         )
 
 
+class RenderError(OperatorError):
+    """A template can't be rendered; ``name`` is the variable or helper it is about, or empty."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 def compile_package(package: Package, renderers: Mapping[str, Renderer]) -> CompiledPackage:
     """Compile every template; ``renderers`` is by suffix, ``""`` being the default language.
 
@@ -161,7 +169,7 @@ def render(compiled: CompiledPackage, context: Mapping[str, Any]) -> tuple[Rende
             result = file.template.render(context)
             data = result.text.encode()
         except TemplateError as error:
-            raise OperatorError(str(error)) from None
+            raise RenderError(str(error), error.name) from None
         except UnicodeEncodeError:
             raise OperatorError(
                 f"{file.source}: a value is not valid text (lone surrogate)"
