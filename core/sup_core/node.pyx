@@ -93,7 +93,6 @@ cdef enum:
     _RETRY_CHECK_US = 500000
 
 
-
 cdef bint _address_of(object data, Address* out) except -1:
     if not isinstance(data, bytes) or len(data) != ADDRESS_BYTES:
         raise ValueError(f"address {data!r} is not {ADDRESS_BYTES} bytes")

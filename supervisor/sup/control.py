@@ -34,6 +34,7 @@ class Control:
         self._api = api
         self._server: asyncio.Server | None = None
         self._busy: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def open(self, sock: socket.socket) -> None:
         """Answer on ``sock``, which listens already; it is closed by ``close``."""
@@ -46,8 +47,10 @@ class Control:
         if self._server is None:
             return
         self._server.close()
-        if self._busy:
-            await asyncio.wait(self._busy, timeout=timeout_s)
+        for task in self._busy - self._answering:
+            task.cancel()  # it has asked nothing yet
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=timeout_s)
         for task in self._busy:
             task.cancel()
 
@@ -66,6 +69,7 @@ class Control:
                 request = problem(408, f"request not received in {READ_SECONDS:.0f} s")
             if request is None:
                 return
+            self._answering.add(task)
             if isinstance(request, Request):
                 head_only = request.method == "HEAD"
                 await _write(writer, await answer(self._api, request), head_only)
@@ -75,6 +79,7 @@ class Control:
             pass  # the client has gone; nobody is left to be told
         finally:
             self._busy.discard(task)
+            self._answering.discard(task)
             writer.close()
 
 

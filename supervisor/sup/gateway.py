@@ -46,14 +46,15 @@ class Gateway:
     """Listening sockets now, an HTTP server on TCP from the first connection there on."""
 
     def __init__(
-        self, api: SupervisorApi, *, http: tuple[str, int] | None, unix_path: Path | None
+        self, api: SupervisorApi | None, *, http: tuple[str, int] | None, unix_path: Path | None
     ) -> None:
+        """``api`` None: it is given to ``open``, once there is one."""
         self._api = api
         self._http = http
         self._unix_path = unix_path
         self._unix_inode: tuple[int, int] | None = None
         self._unix: socket.socket | None = None
-        self._control = Control(api)
+        self._control: Control | None = None
         self._tcp: socket.socket | None = None
         self._waiting = False
         self._starting: asyncio.Task[None] | None = None
@@ -67,17 +68,27 @@ class Gateway:
         host, port = self._tcp.getsockname()[:2]
         return host, port
 
-    async def open(self) -> None:
-        """Bind and listen. Returns before any HTTP code is loaded.
+    async def bind(self) -> None:
+        """Take the TCP address, so that one in use is known before the ring hears of this start.
+
+        Raises:
+            OperatorError: it is taken (exit 4), wrong (exit 2) or not permitted (exit 1).
+        """
+        if self._http is not None and self._tcp is None:
+            self._tcp = await _listen_tcp(*self._http)
+
+    async def open(self, api: SupervisorApi | None = None) -> None:
+        """Answer on both. Returns before any HTTP library is loaded.
 
         Raises:
             OperatorError: an address is taken (exit 4), wrong (exit 2) or not permitted (exit 1);
-            nothing
-                stays bound.
+                nothing stays bound.
         """
+        self._api = api or self._api
+        assert self._api is not None
+        self._control = Control(self._api)
         try:
-            if self._http is not None:
-                self._tcp = await _listen_tcp(*self._http)
+            await self.bind()
             if self._unix_path is not None:
                 self._unix, self._unix_inode = _listen_unix(self._unix_path)
                 await self._control.open(self._unix)
@@ -92,7 +103,8 @@ class Gateway:
     async def close(self) -> None:
         """Refuse new connections, let requests in progress end (bounded), free the sockets."""
         self._stop_waiting()
-        await self._control.close(CLOSE_SECONDS)
+        if self._control is not None:
+            await self._control.close(CLOSE_SECONDS)
         if self._starting is not None:
             self._starting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -113,6 +125,7 @@ class Gateway:
             asyncio.get_running_loop().remove_reader(self._tcp.fileno())
 
     async def _serve(self) -> None:
+        assert self._api is not None
         assert self._tcp is not None
         assert self._http is not None
         try:

@@ -18,7 +18,7 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -127,10 +127,18 @@ class Ring:
         self._server = StreamServer(self._handle_request, self.counters)
 
     @classmethod
-    async def open(cls, options: RingOptions, hub: Hub | None = None) -> "Ring":
+    async def open(
+        cls,
+        options: RingOptions,
+        hub: Hub | None = None,
+        *,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> "Ring":
         """Take the state directory and the port, count the start, and begin to speak.
 
-        ``hub`` is shared if one is given; otherwise the ring has its own.
+        ``hub`` is shared if one is given; otherwise the ring has its own. ``before`` is awaited
+        when the state directory is ours and nobody has heard of this start yet: what else can be
+        refused is tried there.
 
         Raises:
             OperatorError: exit 2 for a bad address or name, exit 4 for a port, a state directory or
@@ -150,6 +158,8 @@ class Ring:
             undo.callback(disk.shutdown, wait=False)
             state = await loop.run_in_executor(disk, StateDir.open, options.state_dir, options.ring)
             undo.callback(state.close)
+            if before is not None:
+                await before()
             datagrams, listening = bind_pair(listen)
             undo.callback(datagrams.close)
             undo.callback(listening.close)

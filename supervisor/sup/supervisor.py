@@ -59,6 +59,11 @@ async def run(options: SupervisorOptions) -> int:
     if options.service is not None:
         # Everything that can be wrong with the package is said before the state is touched.
         await asyncio.to_thread(resolve, options.service, plugins)
+    gateway = Gateway(
+        None,
+        http=_host_port(options.listen_http),
+        unix_path=options.state_dir / "control.sock",
+    )
     ring = await Ring.open(
         RingOptions(
             state_dir=options.state_dir,
@@ -69,9 +74,10 @@ async def run(options: SupervisorOptions) -> int:
             peers=options.peers,
             tags={},
             config=Config(pause_tolerance_us=int(options.pause_tolerance_s * 1_000_000)),
-        )
+        ),
+        before=gateway.bind,
     )
-    supervisor = Supervisor(options, plugins, ring)
+    supervisor = Supervisor(options, plugins, ring, gateway)
     try:
         return await supervisor.run()
     finally:
@@ -81,7 +87,9 @@ async def run(options: SupervisorOptions) -> int:
 class Supervisor:
     """One supervisor in one ring; ``run`` is its whole life."""
 
-    def __init__(self, options: SupervisorOptions, plugins: Plugins, ring: Ring) -> None:
+    def __init__(
+        self, options: SupervisorOptions, plugins: Plugins, ring: Ring, gateway: Gateway
+    ) -> None:
         self.options = options
         self.plugins = plugins
         self.ring = ring
@@ -105,18 +113,14 @@ class Supervisor:
             # Jitter alone is drawn from it: no decision that must replay depends on it.
             random.Random(),
         )
-        self.gateway = Gateway(
-            Api(self),
-            http=_host_port(options.listen_http),
-            unix_path=options.state_dir / "control.sock",
-        )
+        self.gateway = gateway
 
     # Life
 
     async def run(self) -> int:
         """Serve until told to end, then stop the services and leave the ring."""
         loop = asyncio.get_running_loop()
-        await self.gateway.open()
+        await self.gateway.open(Api(self))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._handle_signal, number)
         try:
