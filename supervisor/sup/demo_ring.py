@@ -106,6 +106,9 @@ class DemoMember:
     def start(self, arguments: Sequence[str]) -> None:
         """Start the supervisor in a session of its own: Ctrl-C is for the demo, which ends it."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SUP_")}
+        # The greeter runs "python3": this one, which may be the only one and not be on the path.
+        programs = (str(Path(sys.executable).parent), environment.get("PATH", os.defpath))
+        environment["PATH"] = os.pathsep.join(programs)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "sup", *arguments],
