@@ -10,6 +10,7 @@ user; everything that a stranger may reach is served by ``sup.gateway_http``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from http import HTTPStatus
@@ -23,6 +24,9 @@ HEAD_BYTES_MAX = 16 * 1024
 READ_SECONDS = 10.0
 """For the whole request: a client on this host has it ready."""
 WRITE_SECONDS = 30.0
+LINGER_SECONDS = 1.0
+LINGER_BYTES_MAX = 8 * 1024 * 1024
+"""Of a refused request, read and thrown away."""
 CONNECTIONS_MAX = 64
 """Requests at once; one more is refused with 503."""
 
@@ -75,6 +79,7 @@ class Control:
                 await _write(writer, await answer(self._api, request), head_only)
             else:
                 await _write(writer, request)
+                await _linger(reader)
         except (OSError, TimeoutError):
             pass  # the client has gone; nobody is left to be told
         finally:
@@ -120,6 +125,18 @@ async def _read(
         except asyncio.IncompleteReadError:
             return problem(400, "request ends within its body")
     return Request(words[0], path, query, headers, body)
+
+
+async def _linger(reader: asyncio.StreamReader) -> None:
+    """Let a client that is refused finish what it sends: closing before would cut the answer off.
+
+    Bounded in time and bytes; a client with more has to do without the answer.
+    """
+    room = LINGER_BYTES_MAX
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while room > 0 and (data := await reader.read(HEAD_BYTES_MAX)):
+                room -= len(data)
 
 
 async def _write(writer: asyncio.StreamWriter, answer: Answer, head_only: bool = False) -> None:

@@ -285,6 +285,8 @@ async def _start(api: SupervisorApi, request: Request) -> Answer:
         asked = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise OperatorError(f"request is not JSON: {error}") from None
+    except RecursionError:
+        raise OperatorError("request is nested too deeply") from None
     if not isinstance(asked, dict):
         raise OperatorError("request is not a JSON object")
     return _json(await api.start_service(asked), 201)

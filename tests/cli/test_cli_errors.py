@@ -42,6 +42,16 @@ def test_usage_error_one_line_exit_2(sup: Sup, args: tuple[str, ...], hint: str)
     assert "--help'" in done.err
 
 
+@pytest.mark.parametrize("args", [("config", "show", ""), ("stop", ""), ("depart", "")])
+def test_empty_name_exit_2(sup: Sup, args: tuple[str, ...]) -> None:
+    """A shell variable that is not set is the operator's mistake, not another path of the REST
+    interface.
+    """
+    done = sup(*args)
+    assert done.code == ExitCode.BAD_INPUT
+    assert "empty" in done.one_line()
+
+
 @pytest.mark.parametrize("args", [(), ("config",), ("plugin",)])
 def test_command_missing_shows_the_help_exit_2(sup: Sup, args: tuple[str, ...]) -> None:
     """Without a command the help is the answer, in its own lines, but not a success."""

@@ -43,6 +43,15 @@ async def test_control_expect_continue_is_answered(harness: Harness) -> None:
     writer.close()
 
 
+async def test_control_refusal_reaches_a_client_that_is_still_sending(harness: Harness) -> None:
+    """Who sends too much learns why, instead of a broken pipe."""
+    reader, writer = await asyncio.open_unix_connection(harness.path)
+    writer.write(PUT + b"Content-Length: 1000000\r\n\r\n" + b"x" * 1_000_000)
+    await asyncio.wait_for(writer.drain(), 5)
+    assert b" 413 " in await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -157,7 +157,7 @@ async def test_unexpected_exception_hides_details(
     assert "a secret detail" in caplog.text
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"a":' * 5000])
 async def test_post_services_bad_json_bad_request(harness: Harness, body: bytes) -> None:
     """What is not a JSON object never reaches the supervisor."""
     problem(await harness.ask("POST", "/v1/services", body), 400)

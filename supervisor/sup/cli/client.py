@@ -134,7 +134,13 @@ class Refused(OperatorError):
 
 
 def segment(text: str) -> str:
-    """One path segment, quoted. A dot alone would be taken for a path and is refused later."""
+    """One path segment, quoted. A dot alone would be taken for a path and is refused later.
+
+    Raises:
+        OperatorError: it is empty, which would make another path of it.
+    """
+    if not text:
+        raise OperatorError("an empty name is given where a group, service or member belongs")
     return quote(text, safe="")
 
 
