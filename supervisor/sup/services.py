@@ -215,6 +215,10 @@ class Services:
             files = sorted(p for p in self._specs_dir.iterdir() if p.suffix == ".toml")
         except FileNotFoundError:
             files = []
+        except OSError as error:
+            # Not to see the wishes is none to unload: everything stays as it is.
+            files, specs = [], {name: loaded.spec for name, loaded in self.loaded.items()}
+            unusable["specs"] = f"specs: {reason(error)}"
         for file in files:
             try:
                 shown = f"specs/{file.name}"
@@ -399,6 +403,9 @@ class Services:
             signature = (found.st_mtime_ns, found.st_size)
         except FileNotFoundError:
             signature = None
+        except OSError as error:
+            self._keep_user_layer(name, f"svc/{name}/user.toml: {reason(error)}")
+            return False
         if signature == loaded.user_signature:
             return False
         loaded.user_signature = signature
@@ -406,12 +413,16 @@ class Services:
         try:
             loaded.user = self._user_layer(name, loaded.compiled) if signature else {}
         except OperatorError as error:
-            log.error("user.toml ignored, the values before it stay: %s", error)
-            self._bad_user[name] = str(error)
+            self._keep_user_layer(name, error.message)
             return False
         self._bad_user.pop(name, None)
         log.info("user.toml read name=%s", name)
         return True
+
+    def _keep_user_layer(self, name: str, problem: str) -> None:
+        if self._bad_user.get(name) != problem:
+            log.error("user.toml ignored, the values before it stay: %s", problem)
+        self._bad_user[name] = problem
 
     def _user_layer(self, name: str, compiled: CompiledPackage) -> dict[str, Any]:
         """``user.toml`` as it is now. Raises ``OperatorError``, also for what can't be read."""
