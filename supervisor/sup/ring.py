@@ -121,6 +121,7 @@ class Ring:
         self._leaving = False
         self._closed = False
         self._saved = b""
+        self._unsaved = ""
         self._alive: dict[bytes, bytes] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._client = StreamClient(self.counters)
@@ -277,7 +278,11 @@ class Ring:
                 "datagrams": self._hub.counters(self._handle),
                 "streams": asdict(self.counters),
             },
-            "warnings": [*self._warnings, *self._state.warnings],
+            "warnings": [
+                *self._warnings,
+                *self._state.warnings,
+                *([self._unsaved] if self._unsaved else ()),
+            ],
         }
 
     # --- opening ----------------------------------------------------------------------------
@@ -451,6 +456,7 @@ class Ring:
 
     async def _save(self) -> None:
         """Write a snapshot of now. One disk thread, so snapshots reach the disk in their order."""
+        urgent = self._urgent.is_set()
         self._changed.clear()
         self._urgent.clear()
         snapshot = self.node.snapshot()
@@ -459,9 +465,13 @@ class Ring:
             return
         try:
             await self._loop.run_in_executor(self._disk, self._state.save_rumors, snapshot)
-        except OSError:
+        except OSError as error:
+            self._unsaved = f"state is not saved: {error.strerror or error}; tried again"
             self._changed.set()
+            if urgent:
+                self._urgent.set()
             raise
+        self._unsaved = ""
         self._saved = fingerprint
 
     def _warn(self, text: str) -> None:

@@ -17,21 +17,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sup.edge.operator_files import read_operator_file, reason
 from sup.edge.package_dir import load_package, package_for_command
 from sup.edge.render_files import CompiledPackage, RenderError, compile_package, render
 from sup.edge.state_files import sync_directory, write_durable
-from sup.errors import NotFoundError, OperatorError
+from sup.errors import ExitCode, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
 from sup.model.census import Census
 from sup.model.config_layers import (
+    CONFIG_BYTES_MAX,
+    check_types,
     effective_config,
     environment_layer,
+    environment_name,
     parse_toml,
 )
 from sup.model.reconcile import Load, Reload, Start, Stop, Unload, reconcile
 from sup.model.render_context import build_context
 from sup.model.service_paths import ServicePaths
-from sup.model.spec import Spec, format_spec, parse_spec
+from sup.model.spec import SPEC_BYTES_MAX, Spec, format_spec, parse_spec
 from sup.plugins import Plugins
 from sup.policies import TopologyDecision
 from sup.service import Service
@@ -71,6 +75,16 @@ def resolve(spec: Spec, plugins: Plugins) -> CompiledPackage:
     if check not in plugins.health_checks:
         raise OperatorError(_not_provided("health check", check, plugins.health_checks))
     return compile_package(package, plugins.renderers)
+
+
+def check_environment(name: str, compiled: CompiledPackage) -> None:
+    """Refuse a variable of the environment that can't be a layer of this package's configuration.
+
+    Raises:
+        OperatorError: names the variable.
+    """
+    layer = environment_layer(name, os.environ)
+    check_types(layer, compiled.default, file=environment_name(name))
 
 
 def _not_provided(kind: str, name: str, known: Mapping[str, object]) -> str:
@@ -135,14 +149,30 @@ class Services:
     # Specs
 
     def write_spec(self, spec: Spec) -> None:
-        """Make ``spec`` the wish for its service, durably. The next ``scan`` acts on it."""
-        self._specs_dir.mkdir(mode=0o750, exist_ok=True)
-        write_durable(self._specs_dir / f"{spec.name}.toml", format_spec(spec), mode=0o640)
+        """Make ``spec`` the wish for its service, durably. The next ``scan`` acts on it.
+
+        Raises:
+            OperatorError: the disk refuses (exit 1); the wish before it stays.
+        """
+        file = self._specs_dir / f"{spec.name}.toml"
+        try:
+            self._specs_dir.mkdir(mode=0o750, exist_ok=True)
+            write_durable(file, format_spec(spec), mode=0o640)
+        except OSError as error:
+            raise OperatorError(f"can't write {file}: {reason(error)}", ExitCode.FAILED) from None
 
     def remove_spec(self, name: str) -> None:
-        """Forget the wish for ``name``, durably. The next ``scan`` unloads it."""
-        (self._specs_dir / f"{name}.toml").unlink(missing_ok=True)
-        sync_directory(self._specs_dir)
+        """Forget the wish for ``name``, durably. The next ``scan`` unloads it.
+
+        Raises:
+            OperatorError: the disk refuses (exit 1).
+        """
+        file = self._specs_dir / f"{name}.toml"
+        try:
+            file.unlink(missing_ok=True)
+            sync_directory(self._specs_dir)
+        except OSError as error:
+            raise OperatorError(f"can't remove {file}: {reason(error)}", ExitCode.FAILED) from None
 
     def spec(self, name: str) -> Spec:
         """The spec that is loaded under ``name``. Raises ``NotFoundError``."""
@@ -185,9 +215,15 @@ class Services:
             files = sorted(p for p in self._specs_dir.iterdir() if p.suffix == ".toml")
         except FileNotFoundError:
             files = []
+        except OSError as error:
+            # Not to see the wishes is none to unload: everything stays as it is.
+            files, specs = [], {name: loaded.spec for name, loaded in self.loaded.items()}
+            unusable["specs"] = f"specs: {reason(error)}"
         for file in files:
             try:
-                spec = parse_spec(file.read_bytes(), f"specs/{file.name}")
+                shown = f"specs/{file.name}"
+                data, _ = read_operator_file(file, SPEC_BYTES_MAX, shown)
+                spec = parse_spec(data, shown)
                 if spec.name != file.stem:
                     raise OperatorError(
                         f'specs/{file.name}: name is "{spec.name}"; it must equal the file name'
@@ -196,16 +232,16 @@ class Services:
                     raise OperatorError(
                         f"specs/{file.name}: {SERVICES_MAX} services are loaded, the limit"
                     )
-            except (OperatorError, OSError) as error:
+            except OperatorError as error:
                 unusable[file.name] = str(error)
                 # A half-edited file is no wish to unload: what runs stays as it was.
                 if file.stem in self.loaded:
                     specs[file.stem] = self.loaded[file.stem].spec
             else:
                 specs[spec.name] = spec
-        for name, reason in unusable.items():
-            if self._bad_specs.get(name) != reason:
-                log.warning("spec ignored: %s", reason)
+        for name, why in unusable.items():
+            if self._bad_specs.get(name) != why:
+                log.warning("spec ignored: %s", why)
         self._bad_specs = unusable
         return specs
 
@@ -215,7 +251,7 @@ class Services:
         loaded = self.loaded.setdefault(spec.name, Loaded(spec))
         try:
             compiled = await asyncio.to_thread(resolve, spec, self._plugins)
-            environment_layer(spec.name, os.environ)
+            check_environment(spec.name, compiled)
         except OperatorError as error:
             self._set_problem(loaded, error.message)
             return
@@ -345,10 +381,11 @@ class Services:
         Raises:
             OperatorError: the package, a template or a layer of configuration can't be used.
         """
-        loaded = Loaded(spec, await asyncio.to_thread(resolve, spec, self._plugins))
-        file = ServicePaths.of(self._state_dir, spec.name).user_toml
-        if file.is_file():
-            loaded.user = parse_toml(file.read_bytes(), f"svc/{spec.name}/user.toml")
+        compiled = await asyncio.to_thread(resolve, spec, self._plugins)
+        check_environment(spec.name, compiled)
+        loaded = Loaded(spec, compiled)
+        if ServicePaths.of(self._state_dir, spec.name).user_toml.exists():
+            loaded.user = self._user_layer(spec.name, compiled)
         try:
             self.dry_render(loaded, census, self._configs.get(spec.service_group))
         except RenderError as error:
@@ -373,16 +410,31 @@ class Services:
             signature = (found.st_mtime_ns, found.st_size)
         except FileNotFoundError:
             signature = None
+        except OSError as error:
+            self._keep_user_layer(name, f"svc/{name}/user.toml: {reason(error)}")
+            return False
         if signature == loaded.user_signature:
             return False
         loaded.user_signature = signature
-        shown = f"svc/{name}/user.toml"
+        assert loaded.compiled is not None
         try:
-            loaded.user = parse_toml(file.read_bytes(), shown) if signature else {}
-        except (OperatorError, OSError) as error:
-            log.error("user.toml ignored, the values before it stay: %s", error)
-            self._bad_user[name] = str(error)
+            loaded.user = self._user_layer(name, loaded.compiled) if signature else {}
+        except OperatorError as error:
+            self._keep_user_layer(name, error.message)
             return False
         self._bad_user.pop(name, None)
         log.info("user.toml read name=%s", name)
         return True
+
+    def _keep_user_layer(self, name: str, problem: str) -> None:
+        if self._bad_user.get(name) != problem:
+            log.error("user.toml ignored, the values before it stay: %s", problem)
+        self._bad_user[name] = problem
+
+    def _user_layer(self, name: str, compiled: CompiledPackage) -> dict[str, Any]:
+        """``user.toml`` as it is now. Raises ``OperatorError``, also for what can't be read."""
+        file, shown = ServicePaths.of(self._state_dir, name).user_toml, f"svc/{name}/user.toml"
+        data, _ = read_operator_file(file, CONFIG_BYTES_MAX, shown)
+        layer = parse_toml(data, shown)
+        check_types(layer, compiled.default, file=shown)
+        return layer

@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import gc
 import logging
-import os
 import random
 import signal
 import socket
@@ -32,13 +31,13 @@ from sup.gateway import Gateway, check_socket_path, listen_tcp
 from sup.group_configs import GroupConfigs
 from sup.model import departure, service_rumor
 from sup.model.census import Census, build_census
-from sup.model.config_layers import environment_layer, lookup
+from sup.model.config_layers import lookup
 from sup.model.health import Health
 from sup.model.service_rumor import SERVICE_KIND, ServiceRumor, plain, service_key
 from sup.options import SupervisorOptions
 from sup.plugins import Plugins, load
 from sup.ring import Ring, RingOptions
-from sup.services import Loaded, Services, resolve
+from sup.services import Loaded, Services, check_environment, resolve
 from sup_core.config import Config
 from sup_core.events import Member, MemberChange, MemberEvent, MemberState, RumorEvent, SelfEvent
 
@@ -77,8 +76,8 @@ async def run(options: SupervisorOptions) -> int:
     check_socket_path(options.state_dir / SOCKET_NAME)
     if options.service is not None:
         # Everything that can be wrong with the package is said before the state is touched.
-        await asyncio.to_thread(resolve, options.service, plugins)
-        environment_layer(options.service.name, os.environ)
+        compiled = await asyncio.to_thread(resolve, options.service, plugins)
+        check_environment(options.service.name, compiled)
     tcp: socket.socket | None = None
 
     async def ready() -> None:

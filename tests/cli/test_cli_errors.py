@@ -148,6 +148,29 @@ def test_broken_pipe_quiet(state_dir: Path, api: CliApi) -> None:
     assert (done.stderr, done.stdout) == ("", "N")
 
 
+@pytest.mark.parametrize(
+    ("end", "code", "words"),
+    [
+        ("| head -c 0", 0, ""),
+        (">/dev/full", ExitCode.FAILED, "sup: can't write the output: No space left on device\n"),
+        (">&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_output_that_goes_nowhere_no_traceback(
+    state_dir: Path, api: CliApi, end: str, code: int, words: str
+) -> None:
+    """A reader that never reads, a full disk, closed streams: the right code, a line at most."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    script = (
+        f"{sys.executable} -m sup members --state-dir {state_dir} {end}; exit ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, timeout=30, env=environment
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (code, words, "")
+
+
 def test_interrupt_exit_130_quiet(state_dir: Path) -> None:
     """Ctrl-C during --watch is 130 and no traceback."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -97,6 +97,7 @@ def test_spec_file_edited_by_hand_is_as_good_as_the_command(tmp_path, ports):
         good = 'name = "sleeper"\ncommand = ["sleep", "3600"]\n'
         spec.write_text(good)
         wait_for("loaded", lambda: one.service("sleeper").get("process") == "up")
+        os.mkfifo(spec.parent / "pipe.toml")  # nobody writes: reading it would never end
         spec.write_text('name = "sleeper"\ncomm')
         wait_for("shown", lambda: (one.json("status") or {}).get("warnings"))
         assert one.service("sleeper")["process"] == "up"

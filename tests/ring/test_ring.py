@@ -292,8 +292,11 @@ async def test_ring_disk_full_flush_fails_and_ring_goes_on(
         ring.publish(CONFIG, b"k", b"v")
         with pytest.raises(OSError, match="No space left"):
             await ring.flush()
+        assert ring._urgent.is_set(), "a configuration is tried again soon"
+        assert "No space left" in ring.status()["warnings"][-1]
         monkeypatch.undo()
         await ring.flush()
+        assert ring.status()["warnings"] == []
         assert b"k" in (tmp_path / "solo" / "rumors").read_bytes()
 
 

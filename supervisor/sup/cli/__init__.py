@@ -8,6 +8,8 @@ through ``sup.cli.client`` only; they decide nothing that the supervisor could d
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -105,11 +107,13 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the right code."""
+    _open_closed_streams()
     sys.exit(run_command_line(args))
 
 
 def run_command_line(args: Sequence[str] | None = None) -> int:
     """Run one command; print an error as one line on stderr. Returns the exit code."""
+    stdout = sys.stdout
     try:
         result = cli.main(
             args=None if args is None else list(args), prog_name="sup", standalone_mode=False
@@ -133,6 +137,16 @@ def run_command_line(args: Sequence[str] | None = None) -> int:
         # The reader has had enough (`sup members | head -1`): not an error, and nothing to say.
         _drop_stdout()
         return ExitCode.OK
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        _drop_stdout()  # the same, but click saw it first: it wraps stdout and ends with 1
+        return ExitCode.OK
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        _drop_stdout()
+        return _complain("sup", f"can't write the output: {error.strerror}", ExitCode.FAILED)
 
 
 def _complain(who: str, message: str, code: int) -> int:
@@ -140,8 +154,13 @@ def _complain(who: str, message: str, code: int) -> int:
     return code
 
 
+def _open_closed_streams() -> None:
+    """Started with a closed stdin, stdout or stderr (``>&-``), Python has None in its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
 def _drop_stdout() -> None:
     """Keep the interpreter from flushing into the broken pipe when it ends."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,12 +10,12 @@ editor back-ups (``~``) in ``hooks/`` are left alone.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sup.edge.operator_files import read_operator_file, reason
 from sup.errors import OperatorError
 from sup.model.config_layers import decode_text, parse_toml
 from sup.model.convert import near
@@ -86,7 +86,7 @@ def load_package(directory: Path) -> Package:
         root = directory.resolve(strict=True)
         is_directory = root.is_dir()
     except (OSError, RuntimeError, ValueError) as error:
-        raise OperatorError(f"{directory}: {_reason(error)}; give a package directory") from None
+        raise OperatorError(f"{directory}: {reason(error)}; give a package directory") from None
     if not is_directory:
         raise OperatorError(f"{directory} is not a directory; give a package directory")
     plan_path = directory / "plan.toml"
@@ -180,7 +180,7 @@ def _entries(directory: Path, root: Path, budget: list[int]) -> list[os.DirEntry
                     )
                 entries.append(entry)
     except OSError as error:
-        raise OperatorError(f"{directory}: {_reason(error)}") from None
+        raise OperatorError(f"{directory}: {reason(error)}") from None
     return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -204,7 +204,7 @@ def _exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise OperatorError(f"{path}: {_reason(error)}") from None
+        raise OperatorError(f"{path}: {reason(error)}") from None
     return True
 
 
@@ -212,7 +212,7 @@ def _inside(path: Path, root: Path) -> None:
     try:
         real = path.resolve(strict=True)
     except (OSError, RuntimeError) as error:
-        raise OperatorError(f"{path}: {_reason(error)}") from None
+        raise OperatorError(f"{path}: {reason(error)}") from None
     if not real.is_relative_to(root):
         raise OperatorError(f"{path} leads out of the package, to {real}; copy the file into it")
 
@@ -220,33 +220,4 @@ def _inside(path: Path, root: Path) -> None:
 def _read(path: Path, root: Path, bytes_max: int) -> tuple[bytes, int]:
     """Contents and permission bits of a regular file inside ``root``."""
     _inside(path, root)
-    try:
-        # O_NONBLOCK: opening a FIFO must not wait for a writer; it is refused a line below.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise OperatorError(f"{path}: {_reason(error)}") from None
-    try:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise OperatorError(
-                f"{path} is a directory, not a file; links to directories are not followed"
-            )
-        if not stat.S_ISREG(status.st_mode):
-            raise OperatorError(f"{path} is not a regular file; remove it from the package")
-        with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(bytes_max + 1)
-    except OSError as error:
-        raise OperatorError(f"{path}: {_reason(error)}") from None
-    finally:
-        os.close(descriptor)
-    if len(data) > bytes_max:
-        raise OperatorError(
-            f"{path} is {max(status.st_size, len(data))} bytes, limit is {bytes_max};"
-            " make it smaller"
-        )
-    return data, stat.S_IMODE(status.st_mode)
-
-
-def _reason(error: BaseException) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text[:1].lower() + text[1:]
+    return read_operator_file(path, bytes_max)
