@@ -340,3 +340,26 @@ async def test_service_stopped_in_the_moment_a_check_ends_is_not_held_up(
         began = time.monotonic()
         await service.restart()
         assert time.monotonic() - began < 8
+
+
+async def test_settled_returns_when_the_process_is_gone(workshop: Workshop) -> None:
+    """Who asked for a stop is answered after it, also when the service takes its time."""
+    workshop.package(hooks__run="trap 'sleep 0.3; exit 0' TERM\nwhile :; do sleep 0.05; done")
+    service = workshop.up()
+    await until(lambda: service.status().process == "up")
+    service.set_desired(False)
+    await service.settled()
+    assert service.status().process == "down"
+    await service.settled()  # down already: at once
+
+
+async def test_restart_that_meets_an_unload_is_refused(workshop: Workshop) -> None:
+    """Its caller gets an answer, not a cancellation that looks like its own."""
+    workshop.package(hooks__run="exec sleep 60", hooks__init="sleep 30")
+    service = workshop.up()
+    await until(lambda: service.status().process == "starting")
+    asked = asyncio.create_task(service.restart())
+    await asyncio.sleep(0)
+    await service.stop()
+    with pytest.raises(ConflictError, match="unloaded"):
+        await asked
