@@ -6,6 +6,7 @@ changes, and answers only after what it promised is durable.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,11 @@ from sup.services import Loaded
 
 if TYPE_CHECKING:
     from sup.supervisor import Supervisor
+
+SETTLE_S = 1.0
+"""How long a start is watched before it is answered; an init hook may take far longer."""
+SETTLE_POLL_S = 0.02
+UNSETTLED = ("down", "starting")
 
 
 class Api:
@@ -206,7 +212,13 @@ class Api:
         supervisor = self._supervisor
         supervisor.services.write_spec(spec)
         await supervisor.services.scan(supervisor.census)
-        return self._service(supervisor.services.loaded[spec.name])
+        loaded = supervisor.services.loaded[spec.name]
+        if spec.desired == "up" and loaded.service is not None:
+            # What fails at once, such as a program that is not there, belongs in this answer.
+            deadline = time.monotonic() + SETTLE_S
+            while loaded.service.status().process in UNSETTLED and time.monotonic() < deadline:
+                await asyncio.sleep(SETTLE_POLL_S)
+        return self._service(loaded)
 
     @staticmethod
     def _named(request: dict[str, Any]) -> dict[str, Any]:
