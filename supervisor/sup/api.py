@@ -188,9 +188,7 @@ class Api:
     async def depart(self, member: str) -> dict[str, Any]:
         """``POST /v1/members/{name-or-id}/depart``: say for good that a member is gone."""
         supervisor = self._supervisor
-        found = [
-            m for m in supervisor.members() if m.name == member or m.id.hex().startswith(member)
-        ]
+        found = departure.members_meant(supervisor.members(), member)
         if not found:
             raise NotFoundError(f'no member has the name or id "{member}"; see: sup members')
         if len(found) > 1:

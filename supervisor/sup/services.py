@@ -296,6 +296,13 @@ class Services:
         if loaded.service is not None:
             loaded.service.set_desired(spec.desired == "up")
 
+    async def detach_all(self) -> None:
+        """Let go of every service and leave its process running, for the next supervisor."""
+        services = [loaded.service for loaded in self.loaded.values() if loaded.service]
+        for watcher in self._watchers.values():
+            watcher.cancel()
+        await asyncio.gather(*(service.detach() for service in services))
+
     async def stop_all(self) -> None:
         """Stop every service at once; each bounds its own time."""
         async with self._scanning:

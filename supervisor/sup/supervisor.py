@@ -171,9 +171,13 @@ class Supervisor:
             gc.freeze()
             memory.trim()
             await self._serve()
-        finally:
             await self.services.stop_all()
             self._tell()
+        except BaseException:
+            # Whatever went wrong here is no fault of the services: they go on, to be adopted.
+            await self.services.detach_all()
+            raise
+        finally:
             await self.ring.leave()
             await self.gateway.close()
         log.info("supervisor ended exit=%d", self._exit_code)

@@ -17,6 +17,8 @@ from sup_core.events import Member, Rumor
 KIND = 65
 """Rumor kind: last writer, keyed by the 16-byte member id."""
 BY_BYTES_MAX = 256
+ID_PREFIX_MIN = 8
+"""Hexadecimal digits of an id that may stand for all of it: a departure can't be taken back."""
 
 
 class DepartureError(ValueError):
@@ -57,6 +59,18 @@ def departures(rumors: Iterable[Rumor]) -> dict[bytes, Departure]:
         except DepartureError:
             continue
     return found
+
+
+def members_meant(members: Iterable[Member], word: str) -> list[Member]:
+    """Whom an operator means: those with this name, else those whose id begins so.
+
+    A name wins, because it may look like the beginning of somebody else's id.
+    """
+    known = list(members)
+    named = [member for member in known if member.name == word]
+    if named or len(word) < ID_PREFIX_MIN:
+        return named
+    return [member for member in known if member.id.hex().startswith(word)]
 
 
 def state_of(member: Member, departed: Mapping[bytes, Departure]) -> str:
