@@ -32,9 +32,9 @@ from sup.services import Loaded
 if TYPE_CHECKING:
     from sup.supervisor import Supervisor
 
-SETTLE_S = 1.0
-"""How long a start is watched before it is answered; an init hook may take far longer."""
 SETTLE_POLL_S = 0.02
+SETTLE_POLLS = 50
+"""A start is watched for a second before it is answered; an init hook may take far longer."""
 UNSETTLED = ("down", "starting")
 
 
@@ -213,8 +213,9 @@ class Api:
         loaded = supervisor.services.loaded[spec.name]
         if spec.desired == "up" and loaded.service is not None:
             # What fails at once, such as a program that is not there, belongs in this answer.
-            deadline = time.monotonic() + SETTLE_S
-            while loaded.service.status().process in UNSETTLED and time.monotonic() < deadline:
+            for _ in range(SETTLE_POLLS):
+                if loaded.service.status().process not in UNSETTLED:
+                    break
                 await asyncio.sleep(SETTLE_POLL_S)
         return self._service(loaded)
 
