@@ -6,6 +6,7 @@ changes, and answers only after what it promised is durable.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,11 @@ from sup.services import Loaded
 
 if TYPE_CHECKING:
     from sup.supervisor import Supervisor
+
+SETTLE_POLL_S = 0.02
+SETTLE_POLLS = 50
+"""A start is watched for a second before it is answered; an init hook may take far longer."""
+UNSETTLED = ("down", "starting")
 
 
 class Api:
@@ -204,7 +210,14 @@ class Api:
         supervisor = self._supervisor
         supervisor.services.write_spec(spec)
         await supervisor.services.scan(supervisor.census)
-        return self._service(supervisor.services.loaded[spec.name])
+        loaded = supervisor.services.loaded[spec.name]
+        if spec.desired == "up" and loaded.service is not None:
+            # What fails at once, such as a program that is not there, belongs in this answer.
+            for _ in range(SETTLE_POLLS):
+                if loaded.service.status().process not in UNSETTLED:
+                    break
+                await asyncio.sleep(SETTLE_POLL_S)
+        return self._service(loaded)
 
     @staticmethod
     def _named(request: dict[str, Any]) -> dict[str, Any]:
