@@ -17,7 +17,7 @@ import msgspec
 from sup import __version__
 from sup.edge.datagrams import clock_us
 from sup.edge.package_dir import load_package
-from sup.errors import ConflictError, NotFoundError
+from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import Held
 from sup.model import departure
 from sup.model.answers import (
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 APPLY_TRIES_MAX = 8
 """How often a configuration is tried anew because another was applied to the group meanwhile."""
+SETTLE_POLL_S = 0.02
+SETTLE_POLLS = 50
+"""A start is watched for a second before it is answered; an init hook may take far longer."""
+UNSETTLED = ("down", "starting")
 
 
 class Api:
@@ -213,8 +217,11 @@ class Api:
             ids = ", ".join(m.id.hex() for m in found)
             raise ConflictError(f'"{member}" is {len(found)} members; use an id: {ids}')
         told = departure.Departure(found[0].epoch, supervisor.ring.name)
-        supervisor.ring.publish(departure.KIND, found[0].id, departure.encode_departure(told))
-        await supervisor.ring.flush()
+        try:
+            supervisor.ring.publish(departure.KIND, found[0].id, departure.encode_departure(told))
+            await supervisor.ring.flush()
+        except (OSError, ValueError) as error:
+            raise OperatorError(f"departure can't be kept: {error}", ExitCode.FAILED) from None
         supervisor.refresh()
         return {"id": found[0].id.hex(), "name": found[0].name, "result": "departed"}
 
@@ -225,8 +232,14 @@ class Api:
     # Rows
 
     async def _wish(self, spec: Spec) -> dict[str, Any]:
-        supervisor = self._supervisor
-        return self._service(await supervisor.services.wish(spec))
+        loaded = await self._supervisor.services.wish(spec)
+        if spec.desired == "up" and loaded.service is not None:
+            # What fails at once, such as a program that is not there, belongs in this answer.
+            for _ in range(SETTLE_POLLS):
+                if loaded.service.status().process not in UNSETTLED:
+                    break
+                await asyncio.sleep(SETTLE_POLL_S)
+        return self._service(loaded)
 
     @staticmethod
     async def _named(request: dict[str, Any]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Service:
         rng: random.Random,
         environment: Mapping[str, str],
         backoff: Backoff | None = None,
-        timing: ServiceTiming = ServiceTiming(),
+        timing: ServiceTiming | None = None,
     ) -> None:
         """``environment`` is all that the service gets of the supervisor's own."""
         self.spec = spec
@@ -92,7 +92,7 @@ class Service:
         self._rng = rng
         self._backoff = backoff or Backoff()
         self._apply_backoff = Backoff(self._backoff.min_s, self._backoff.max_s)
-        self._timing = timing
+        self._timing = timing = timing or ServiceTiming()
         self._plan = package.plan.service
         self._health = HealthWatch(
             spec.name,

@@ -210,3 +210,14 @@ def test_commands_without_a_supervisor_say_what_to_do_and_exit_3(tmp_path):
         )
         assert done.returncode == ExitCode.UNREACHABLE, done
         assert_one_line(done.stderr, str(tmp_path))
+
+
+def test_start_of_a_program_that_is_not_there_says_so_and_keeps_trying(tmp_path, ports):
+    """``sup start`` does not call started what could not be started."""
+    one = member(tmp_path / "a", ports[0])
+    with supervisors(one):
+        wait_for("up", lambda: one.alive_members() == 1)
+        done = one.sup("start", "--exec", "no-such-program", "--name", "nope")
+        assert done.returncode == ExitCode.FAILED
+        assert_one_line(done.stderr, "nope", "no-such-program", "No such file")
+        assert one.service("nope")["process"] == "backoff"

@@ -10,7 +10,7 @@ import click
 from sup.cli.client import Client, segment
 from sup.cli.options import client_options, json_option, service_from, service_options
 from sup.cli.output import echo_json
-from sup.errors import NotFoundError
+from sup.errors import ExitCode, NotFoundError, OperatorError
 
 EPILOG = """
 \b
@@ -64,7 +64,12 @@ def command(
         service = spec.name
     if as_json:
         echo_json(answer)
-    else:
+    if answer.get("process") in ("backoff", "failed"):
+        raise OperatorError(
+            f"{service} is loaded but does not come up: {answer.get('reason') or 'see its log'}",
+            ExitCode.FAILED,
+        )
+    if not as_json:
         click.echo(f"{service} is started; 'sup services' shows how it does")
 
 
