@@ -293,8 +293,9 @@ class Service:
         age = age_s(process.identity.start_ticks)
         self._up_at_s = self._now() - age
         self._board.enter(Event.ADOPT)
-        self._board.since_s = int(time.time() - age)
+        self._board.since_s = since_s = int(time.time() - age)
         self._begin_side_tasks(process)
+        self._side.begin(self._know_adopted(since_s))
         try:
             # Hooks that the dead supervisor left half done; the service's own start is spared.
             await self._processes.sweep(keep=process.identity.mark)
@@ -475,6 +476,10 @@ class Service:
             self._backoff.reset()
             await self._go_down("restarts with a new configuration")
             return 0
+        # From the hook's first act on, the process may have neither the old configuration nor the
+        # new one. Were that not on record, going back to the old one would look like no change.
+        self._applied = Fingerprint(self._applied.start)
+        await self._processes.record(process, self._applied)
         self._board.pend("the reconfigure hook runs")
         result = await unless(
             self._wake,
@@ -500,9 +505,9 @@ class Service:
         now_us = int(self._now() * 1_000_000)
         try:
             decision = self._strategy.decide(view.group, view.me, Change.CONFIG, now_us)
+            return None if decision.go else (decision.reason or f"strategy {self.spec.strategy}")
         except Exception as error:
             return f"strategy {self.spec.strategy} failed: {error!r}"
-        return None if decision.go else (decision.reason or f"strategy {self.spec.strategy}")
 
     def _put_off(self, problem: str) -> None:
         wait_s = self._apply_backoff.next(self._rng)
@@ -551,6 +556,12 @@ class Service:
         self._side.begin(
             self._health.run(lambda: self._processes.check_context(process_up=process.exit is None))
         )
+
+    async def _know_adopted(self, since_s: int) -> None:
+        await self._health.checked.wait()
+        if self._board.state is State.ADOPTED:
+            self._board.enter(Event.CHECKED, self._board.reason)
+            self._board.since_s = since_s  # of the process, not of its supervisor
 
     async def _watch(self, process: Process) -> None:
         await process.wait()
