@@ -85,9 +85,9 @@ class Api:
 
     def members(self) -> dict[str, Any]:
         """``GET /v1/members``."""
-        now_us = clock_us()
+        now_us, wall_s = clock_us(), time.time()
         rows = [
-            member_answer(member, member.state.name.lower(), now_us)
+            member_answer(member, member.state.name.lower(), now_us, wall_s)
             for member in self._supervisor.members()
         ]
         return {"members": sorted(rows, key=lambda row: (row["name"], row["id"]))}
