@@ -173,9 +173,7 @@ class ServiceProcesses:
             try:
                 pause_s = await asyncio.to_thread(bound.look)
                 failing = False
-            except (
-                OSError
-            ) as error:  # the disk's; it may be mended, and the log must not outgrow it
+            except OSError as error:  # the disk's, which may be mended
                 if not failing:
                     logger.warning("log unbounded name=%s: %s", self._spec.name, error)
                 failing, pause_s = True, LOOK_MAX_S
