@@ -7,13 +7,14 @@ from typing import Any
 import click
 
 from sup.cli.client import Client
+from sup.cli.names import group_names
 from sup.cli.options import read_options
 from sup.cli.output import show, since, table
 from sup.errors import NotFoundError
 
 
 @click.command()
-@click.argument("group", required=False)
+@click.argument("group", required=False, shell_complete=group_names)
 @read_options
 def command(client: Client, group: str | None, as_json: bool, watch: bool) -> None:
     """Show every service group, or one GROUP such as redis.default, and who is in it."""

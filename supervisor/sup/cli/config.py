@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from sup.cli.client import CHANGE_SECONDS, Client, segment
+from sup.cli.names import group_names
 from sup.cli.options import SecondsRange, client_options, json_option, read_options
 from sup.cli.output import duration, echo_json, show
 from sup.errors import ExitCode, OperatorError
@@ -41,7 +42,7 @@ def command() -> None:
 
 
 @command.command(short_help="Merge a TOML file into the configuration of a group.")
-@click.argument("group")
+@click.argument("group", shell_complete=group_names)
 @click.argument("file", metavar="FILE|-")
 @click.option("--replace", is_flag=True, help="Replace the whole configuration; do not merge.")
 @click.option(
@@ -88,7 +89,7 @@ def apply(
 
 
 @command.command(name="show", short_help="Show a group's configuration and who has applied it.")
-@click.argument("group")
+@click.argument("group", shell_complete=group_names)
 @read_options
 def show_command(client: Client, group: str, as_json: bool, watch: bool) -> None:
     """Show the gossiped configuration of GROUP: its version, author, and who has applied it."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from sup.cli.client import Client, segment
+from sup.cli.names import member_names
 from sup.cli.options import client_options, json_option
 from sup.cli.output import echo_json
 
 
 @click.command()
-@click.argument("member")
+@click.argument("member", shell_complete=member_names)
 @client_options
 @json_option
 def command(client: Client, member: str, as_json: bool) -> None:

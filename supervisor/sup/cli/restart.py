@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from sup.cli.client import Client, segment
+from sup.cli.names import service_names
 from sup.cli.options import client_options, json_option
 from sup.cli.output import echo_json
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=service_names)
 @client_options
 @json_option
 def command(client: Client, name: str, as_json: bool) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from sup.cli.client import CHANGE_SECONDS, Client, segment
+from sup.cli.names import service_names
 from sup.cli.options import client_options, json_option
 from sup.cli.output import echo_json
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=service_names)
 @click.option("--unload", is_flag=True, help="Forget the service too: it is not started again.")
 @client_options
 @json_option

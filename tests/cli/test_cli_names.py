@@ -1,0 +1,47 @@
+"""Completion of names: what the running supervisor knows, and silence when there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.shell_completion import ShellComplete
+from tests.cli.conftest import WEB, CliApi
+
+from sup.cli import cli
+
+
+def complete(*words: str, begun: str = "") -> list[str]:
+    """What a shell would be offered after these words."""
+    shell = ShellComplete(cli, {}, "sup", "_SUP_COMPLETE")
+    return [item.value for item in shell.get_completions([*words], begun)]
+
+
+def test_names_of_services_groups_and_members(state_dir: Path, api: CliApi) -> None:
+    """Each argument is completed with what belongs there, and with what fits what is typed."""
+    api.services_now = (WEB, {**WEB, "service": "db"})
+    assert complete("stop") == ["db", "web"]
+    assert complete("restart", begun="w") == ["web"]
+    assert complete("config", "show") == ["web.default"]
+    assert complete("config", "apply", begun="x") == []
+    assert complete("census") == ["web.default"]
+    assert complete("depart", "--state-dir", str(state_dir)) == ["anna", "bert"]
+
+
+def test_names_that_are_no_single_word_are_left_out(
+    state_dir: Path, api: CliApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member's name is put into somebody's command line: nothing that a shell would act on."""
+    names = ["$(reboot)", "a b", "-rf", "x;y", "\x1b[2J", "fine.example-1"]
+    monkeypatch.setattr(api, "members", lambda: {"members": [{"name": name} for name in names]})
+    assert complete("depart") == ["fine.example-1"]
+
+
+def test_names_without_a_supervisor_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No error in the middle of a line, from whatever is wrong."""
+    assert complete("stop", "--state-dir", str(tmp_path)) == []
+    assert complete("stop", "--address", "http://127.0.0.1:1") == []
+    assert complete("stop", "--address", "ftp://") == []
+    assert capsys.readouterr() == ("", "")
