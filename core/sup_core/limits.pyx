@@ -4,8 +4,8 @@
 A bound that a remote sender can reach is counted and the input dropped; a bound that the local
 caller can reach raises ``ValueError`` with the value and the bound.
 
-- ``DATAGRAM_BYTES_MAX``: below the 1500 of Ethernet with room for IPv6, UDP and the 25 bytes of a
-  seal.
+- ``DATAGRAM_BYTES_MAX``: the node's share of a datagram. With the 8 bytes of the edge's tag it is
+  1400 on the wire: below the 1500 of Ethernet with room for IPv6, UDP and the 25 bytes of a seal.
 - ``STREAM_BYTES_MAX``: 40,000 entries of 100 bytes; a bigger difference takes several exchanges.
 - ``SNAPSHOT_BYTES_MAX``: all rumors and all cards, each at its bound.
 - ``MEMBERS_MAX``: full views stop being sensible long before; bounds what forged cards can
