@@ -559,6 +559,7 @@ cdef class Node:
         found["pulls_given_up"] = self.pulls.given_up
         found["rumors_stored"] = self.store.count
         found["rumor_bytes"] = self.store.size
+        found["rumors_orphaned"] = self.rumor_rules.orphans
         found["members_live"] = self.table.live_count + 1
         found["members_rows"] = self.table.rows - self.table.free_count
         found["rto_us"] = self.detector.rto()
@@ -769,6 +770,9 @@ cdef class Node:
                 )
         if self.pulls.count:
             self.exchanges.start_pulls()
+        if self.membership.entered or self.rumor_rules.stale_count:
+            self.membership.entered = False
+            self.rumor_rules.owners_changed()
 
     cdef void _perform(self, Effect* effect) noexcept:
         cdef int32_t row = effect.row
@@ -952,7 +956,6 @@ cdef class Node:
         cdef int64_t floor = self.settings.tombstone_floor_us
         cdef int32_t i
         cdef int64_t age
-        self.rumor_rules.sweep()
         for i in range(1, self.table.rows):
             if self.table.states[i] < STATE_DEAD or self.table.states[i] == STATE_FREE:
                 continue
@@ -962,6 +965,7 @@ cdef class Node:
             if age > floor:
                 self.rumor_rules.drop_of(self.table.ids[i].octets)
                 self.membership.forget(i)
+        self.rumor_rules.sweep()
         self.exchanges.expire()
 
 
