@@ -5,6 +5,7 @@ from sup_core.codec cimport Header, Message
 from sup_core.counters cimport Tally
 from sup_core.cursor cimport Reader, Writer
 from sup_core.dissemination cimport Dissemination
+from sup_core.doubts cimport Doubts
 from sup_core.effects cimport Effect, Effects
 from sup_core.event_queue cimport Change, EventQueue, Reason, SelfCode
 from sup_core.exchanges cimport Exchanges
@@ -51,6 +52,7 @@ cdef class Node:
     cdef uint64_t ring
     cdef int64_t now
     cdef Seeds seeds
+    cdef Doubts doubts
     cdef bint synced
     cdef int64_t left_at
 
@@ -85,6 +87,7 @@ cdef class Node:
     cdef bint _header(self, Reader* r, Header* header, const Address* source) noexcept
     cdef void _greeted(self, int greeting, int32_t row, const Address* source) noexcept
     cdef void _nobody_answered(self) noexcept
+    cdef void _unmentioned(self, Py_ssize_t size, uint32_t count) noexcept
     cdef void _somebody_answered(self) noexcept
     cdef void _piggyback(self) noexcept
     cdef int64_t _sweep_interval(self) noexcept

@@ -53,6 +53,7 @@ from sup_core.codec cimport (
 from sup_core.counters cimport *
 from sup_core.cursor cimport Reader, reader_init
 from sup_core.dissemination cimport NEWS_MEMBERS, Dissemination
+from sup_core.doubts cimport Doubts
 from sup_core.effects cimport *
 from sup_core.event_queue cimport *
 from sup_core.exchanges cimport REQUEST_JOIN, REQUEST_PULL, Exchanges
@@ -91,6 +92,8 @@ cdef enum:
     # A snapshot is believed only by who has just started.
     _SNAPSHOT_AGE_US = 10000000
     _RETRY_CHECK_US = 500000
+    # Below what a body is cut at, so one of this size is complete.
+    _BODY_WHOLE_BYTES = 3000000
 
 
 cdef bint _address_of(object data, Address* out) except -1:
@@ -162,6 +165,7 @@ cdef class Node:
         self.pulls = Pulls(self.prng)
         self.stamps = Stamps()
         self.seeds = Seeds(self.table, self.timers, self.prng, self.effects)
+        self.doubts = Doubts(self.table, self.timers, self.prng, self.effects)
         self.packets = Packets(
             self.table, self.store, self.dissemination, self.suspicion, self.outbox, self.ring
         )
@@ -183,6 +187,7 @@ cdef class Node:
         self.anti_entropy.settings = &self.settings
         self.membership.settings = &self.settings
         self.seeds.settings = &self.settings
+        self.doubts.settings = &self.settings
         self.rumor_rules.settings = &self.settings
         return 0
 
@@ -339,6 +344,7 @@ cdef class Node:
                 how = SOURCE_SNAPSHOT if young and not self.synced else SOURCE_SYNC
                 self.synced = True
             self._messages(&r, header.count, row, &nowhere, how)
+            self._unmentioned(len(raw), header.count)
         if purpose == REQUEST_PULL:
             # A body that came ended the pull; else the source had something else.
             self.pulls.failed(slot, generation, now)
@@ -628,13 +634,17 @@ cdef class Node:
                         row = sender
                         self.table.heard[row] = self.now
                 else:
-                    self.membership.member_message(&m, how)
+                    sender = self.membership.member_message(&m, how)
+                    if sender > 0:
+                        self.table.flags[sender] &= ~FLAG_UNMENTIONED
             elif m.tag == MSG_RUMOR:
                 self.rumor_rules.rumor_message(&m, row, how)
             elif m.tag == MSG_HEADER:
                 self.rumor_rules.header_message(&m, row)
             elif not datagram:
-                if m.tag != MSG_SYNCED:
+                if m.tag == MSG_SYNCED and how == SOURCE_SYNC and row > 0:
+                    self.doubts.expect(m.bits, self.now)
+                elif m.tag != MSG_SYNCED:
                     self.tally.counts[COUNT_UNKNOWN_MESSAGE] += 1
             elif m.tag == MSG_PING:
                 self._ping_message(&m, row, source)
@@ -655,6 +665,14 @@ cdef class Node:
                 self.tally.counts[COUNT_UNKNOWN_MESSAGE] += 1
         if greeting and row > 0:
             self._greeted(greeting, row, source)
+
+    cdef void _unmentioned(self, Py_ssize_t size, uint32_t count) noexcept:
+        # A member that is not in an exchange of its bucket is doubted; not so when the exchange did
+        # not hold all there is, or nothing: an empty answer is of somebody who has just started.
+        if size < _BODY_WHOLE_BYTES and count > 1:
+            self.doubts.unmentioned(self.now)
+        else:
+            self.doubts.mentioned()
 
     cdef void _greeted(self, int greeting, int32_t row, const Address* source) noexcept:
         # A seed answers with its own card and what it holds against the sender, about as much as it
@@ -804,6 +822,9 @@ cdef class Node:
         elif effect.what == EFFECT_GREET:
             if not self.membership.leaving:
                 self._send_join(&self.seeds.seeds[row].address, MSG_JOIN)
+        elif effect.what == EFFECT_PROBE:
+            if not self.membership.leaving:
+                self.detector.start(row, self.now)
         elif effect.what == EFFECT_ASK:
             self._ask(row, STATE_DEAD, <uint32_t> (effect.number >> 32), <uint32_t> effect.number)
         elif effect.what == EFFECT_FAILED:
@@ -847,6 +868,7 @@ cdef class Node:
     cdef void _somebody_answered(self) noexcept:
         if self.health.answered():
             self.notices.tell(SELF_REACHABLE, 0, NULL, self.now)
+            self.doubts.everybody(self.now)
 
     cdef void _piggyback(self) noexcept:
         self.dissemination.open_batch()
@@ -911,6 +933,8 @@ cdef class Node:
                 self._contact(row)
         elif timer.kind == TIMER_SEEDS:
             self.seeds.due(self.now)
+        elif timer.kind == TIMER_DOUBTS:
+            self.doubts.due(self.now)
         elif timer.kind == TIMER_PULLS:
             self.exchanges.pulls_armed = 0x7FFFFFFFFFFFFFFF
         elif timer.kind == TIMER_SWEEP:
