@@ -5,6 +5,8 @@ from typing import Final
 PROTOCOL_VERSION: Final[int]
 PROTOCOL_VERSION_MIN: Final[int]
 DATAGRAM_BYTES_MAX: Final[int]
+JOIN_BYTES_MIN: Final[int]
+AMPLIFICATION_MAX: Final[int]
 STREAM_BYTES_MAX: Final[int]
 SNAPSHOT_BYTES_MAX: Final[int]
 MEMBERS_MAX: Final[int]

@@ -6,6 +6,9 @@ caller can reach raises ``ValueError`` with the value and the bound.
 
 - ``DATAGRAM_BYTES_MAX``: the node's share of a datagram. With the 8 bytes of the edge's tag it is
   1400 on the wire: below the 1500 of Ethernet with room for IPv6, UDP and the 25 bytes of a seal.
+- ``AMPLIFICATION_MAX``: an answer to an address that a stranger claims is at most this many times
+  as long as what came, so that a ring is no lever for a flood at somebody else. A request to join
+  is padded to ``JOIN_BYTES_MIN``, a third of the longest welcome.
 - ``STREAM_BYTES_MAX``: 40,000 entries of 100 bytes; a bigger difference takes several exchanges.
 - ``SNAPSHOT_BYTES_MAX``: all rumors and all cards, each at its bound.
 - ``MEMBERS_MAX``: full views stop being sensible long before; bounds what forged cards can

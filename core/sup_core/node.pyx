@@ -215,6 +215,7 @@ cdef class Node:
             self.tally.counts[COUNT_OVERSIZE] += 1
             return
         self.tally.counts[COUNT_BYTES_IN] += <uint64_t> size
+        self.received = <size_t> size
         reader_init(&r, data, <size_t> size)
         if not self._header(&r, &header, source):
             return
@@ -618,6 +619,7 @@ cdef class Node:
         cdef int greeting = 0
         cdef int32_t sender
         cdef bint datagram = how == SOURCE_GOSSIP
+        cdef bint known = row > 0
         if datagram and count > MESSAGES_PER_DATAGRAM_MAX:
             self.tally.counts[COUNT_MALFORMED] += 1
             return
@@ -664,7 +666,7 @@ cdef class Node:
             else:
                 self.tally.counts[COUNT_UNKNOWN_MESSAGE] += 1
         if greeting and row > 0:
-            self._greeted(greeting, row, source)
+            self._greeted(greeting, row, source, known)
 
     cdef void _unmentioned(self, Py_ssize_t size, uint32_t count) noexcept:
         # A member that is not in an exchange of its bucket is doubted; not so when the exchange did
@@ -674,12 +676,19 @@ cdef class Node:
         else:
             self.doubts.mentioned()
 
-    cdef void _greeted(self, int greeting, int32_t row, const Address* source) noexcept:
+    cdef void _greeted(
+            self, int greeting, int32_t row, const Address* source, bint known
+    ) noexcept:
         # A seed answers with its own card and what it holds against the sender, about as much as it
         # got.
         self.seeds.answered(source, row)
         if greeting == MSG_JOIN:
-            self._send_join(source, MSG_WELCOME)
+            if self._send_join(source, MSG_WELCOME, AMPLIFICATION_MAX * self.received):
+                return
+            # Too short for the answer: the card goes only to where a member is already known to
+            # be, at the rate of questions.
+            if known and self.membership.question():
+                self._send_join(&self.table.addresses[row], MSG_WELCOME, DATAGRAM_BYTES_MAX)
         elif not self.synced and not self.exchanges.joining():
             self.exchanges.sync_with(source, NULL, row)
 
@@ -693,20 +702,26 @@ cdef class Node:
             self.membership.evidence(row, m.epoch, m.incarnation, m.state, m.other, REASON_NEWS)
 
     cdef void _ping_message(self, Message* m, int32_t row, const Address* source) noexcept:
+        cdef size_t answered
+        cdef size_t limit
         self.packets.open(self.now)
         write_ack(&self.packets.w, m.seq, self.anti_entropy.digest)
         self.packets.messages += 1
         if row > 0:
             if self.table.states[row] == STATE_SUSPECT or self.table.states[row] == STATE_DEAD:
                 self.packets.status(row)
-            self._piggyback()
+            if address_equal(source, &self.table.addresses[row]):
+                # News make an answer long: not for an address that somebody only claims.
+                self._piggyback()
             self.packets.send(source)
             self._compare(m.digest, row)
             return
+        answered = self.packets.w.size
         self.packets.send(source)
         # Somebody knows this member that this member does not know: ask for its card.
         if self.membership.question():
-            self._send_join(source, MSG_JOIN)
+            limit = AMPLIFICATION_MAX * self.received
+            self._send_join(source, MSG_JOIN, limit - answered if limit > answered else 0)
 
     cdef void _ack_message(self, Message* m, int32_t row) noexcept:
         if row <= 0:
@@ -821,7 +836,7 @@ cdef class Node:
             p.send(&self.table.addresses[row])
         elif effect.what == EFFECT_GREET:
             if not self.membership.leaving:
-                self._send_join(&self.seeds.seeds[row].address, MSG_JOIN)
+                self._send_join(&self.seeds.seeds[row].address, MSG_JOIN, DATAGRAM_BYTES_MAX)
         elif effect.what == EFFECT_PROBE:
             if not self.membership.leaving:
                 self.detector.start(row, self.now)
@@ -963,13 +978,29 @@ cdef class Node:
         p.send(&self.table.addresses[row])
         self.detector.start(row, self.now)
 
-    cdef void _send_join(self, const Address* target, int tag) noexcept:
-        """Greet: this member's card, and in a welcome what is held against who asked."""
+    cdef bint _send_join(self, const Address* target, int tag, size_t limit) noexcept:
+        """Greet with this member's card, in at most ``limit`` bytes; False if that is too few.
+
+        A request is long enough for the welcome. If that is over the limit it is sent without card:
+        who pinged knows this member.
+        """
+        cdef uint32_t padding = 0
+        if tag == MSG_JOIN and self.table.cards[0].size < JOIN_BYTES_MIN:
+            padding = JOIN_BYTES_MIN - self.table.cards[0].size
         self.packets.open(self.now)
-        write_join(&self.packets.w, <Tag> tag)
+        write_join(&self.packets.w, <Tag> tag, padding)
         self.packets.messages += 1
         self.packets.member(0)
+        if self.packets.w.size > limit:
+            if tag != MSG_JOIN:
+                return False
+            self.packets.open(self.now)
+            write_join(&self.packets.w, <Tag> tag, 0)
+            self.packets.messages += 1
+            if self.packets.w.size > limit:
+                return False
         self.packets.send(target)
+        return True
 
     cdef int64_t _sweep_interval(self) noexcept:
         cdef int64_t interval = self.settings.tombstone_floor_us // 16

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 
 from rings import SECOND, Ring, address, member_id
-from wire import card, packet, rumor
+from wire import JOIN, PING, card, packet, rumor
 
 from sup_core import limits
 from sup_core.config import Config
@@ -154,3 +154,38 @@ def test_hours_of_mutated_packets_leave_less_than_the_worst_case() -> None:
     assert counters["rumors_stored"] < limits.ORIGIN_RUMORS_MAX
     assert counters["timers"] < 1_000
     assert counters["pulls"] == 0
+
+
+def test_answers_to_a_stranger_are_at_most_three_times_what_came() -> None:
+    """Ping, JOIN and short JOIN from unknown and from claimed addresses: no lever for a flood."""
+    victim = address(200)
+    tags = {f"tag{i}": "v" * 100 for i in range(6)}
+    for known in (False, True):
+        ring = Ring(2)
+        ring.run(2)
+        node = ring.nodes[0]
+        node.set_tags(tags, ring.now)
+        ring.run(3)
+        for number in range(20):
+            node.publish(1, b"news%d" % number, bytes(300), ring.now)
+        while node.poll_transmit():
+            pass
+        sender = member_id(1 if known else 9)
+        own = card(sender, "m", victim)
+        for messages in ([[PING, 5, 7]], [[JOIN]], [[JOIN], own], [[JOIN, bytes(300)], own]):
+            data = packet(sender, *messages)
+            node.handle_datagram(data, victim, ring.now)
+            sizes = []
+            while (parcel := node.poll_transmit()) is not None:
+                if parcel[0] == victim:
+                    sizes.append(len(parcel[1]))
+            assert sum(sizes) <= limits.AMPLIFICATION_MAX * len(data), (known, messages, sizes)
+
+
+def test_request_to_join_is_long_enough_for_the_longest_welcome() -> None:
+    """A card at its bound still gets through to a joiner with the shortest card."""
+    ring = Ring(0)
+    ring.start(0, seeds=[], tags={f"t{i}": "v" * 100 for i in range(6)})
+    ring.start(1, seeds=[0])
+    ring.run(0.05)
+    assert len(ring.nodes[1].members()) == 2
