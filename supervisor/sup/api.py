@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from sup import __version__
 from sup.edge.datagrams import clock_us
-from sup.errors import ConflictError, NotFoundError
+from sup.edge.package_dir import load_package
+from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import Held
 from sup.model import departure
 from sup.model.answers import (
@@ -25,13 +29,15 @@ from sup.model.answers import (
 )
 from sup.model.config_layers import check_types, parse_toml
 from sup.model.health import Health
-from sup.model.service_group import parse_service_group
+from sup.model.service_group import ServiceGroup, parse_service_group
 from sup.model.spec import Spec, spec_from
 from sup.services import Loaded
 
 if TYPE_CHECKING:
     from sup.supervisor import Supervisor
 
+APPLY_TRIES_MAX = 8
+"""How often a configuration is tried anew because another was applied to the group meanwhile."""
 SETTLE_POLL_S = 0.02
 SETTLE_POLLS = 50
 """A start is watched for a second before it is answered; an init hook may take far longer."""
@@ -54,6 +60,7 @@ class Api:
             *ring.get("warnings", ()),
             *supervisor.services.warnings,
             *supervisor.problems.values(),
+            *supervisor.teller.problems.values(),
         ]
         ip, port = supervisor.ring.advertised
         return {
@@ -78,9 +85,9 @@ class Api:
 
     def members(self) -> dict[str, Any]:
         """``GET /v1/members``."""
-        now_us = clock_us()
+        now_us, wall_s = clock_us(), time.time()
         rows = [
-            member_answer(member, member.state.name.lower(), now_us)
+            member_answer(member, member.state.name.lower(), now_us, wall_s)
             for member in self._supervisor.members()
         ]
         return {"members": sorted(rows, key=lambda row: (row["name"], row["id"]))}
@@ -136,12 +143,14 @@ class Api:
         supervisor = self._supervisor
         name = parse_service_group(group)
         patch = parse_toml(toml, "config")
-        before = supervisor.configs.get(name)
-        after = supervisor.configs.preview(name, patch, replace=replace, if_version=if_version)
-        loaded = supervisor.services.loaded.get(name.service)
-        if loaded is not None and loaded.compiled is not None and loaded.spec.group == name.group:
-            check_types(patch, loaded.compiled.default, file="config")
-            supervisor.services.dry_render(loaded, supervisor.census, Held(after, before.version))
+        for _ in range(APPLY_TRIES_MAX):
+            before = supervisor.configs.get(name)
+            after = supervisor.configs.preview(name, patch, replace=replace, if_version=if_version)
+            await self._check_config(name, patch, Held(after, before.version))
+            if supervisor.configs.get(name).version == before.version:
+                break  # else another was applied while this one was tried: merge into that one
+        else:
+            raise ConflictError(f"config of {name} changes all the time; try again")
         answer = {"group": str(name), "previous": before.version}
         if after is before.config:
             return {**answer, "version": before.version, "result": "unchanged"}
@@ -149,40 +158,53 @@ class Api:
         supervisor.refresh()
         return {**answer, "version": version, "result": "accepted"}
 
+    async def _check_config(
+        self, name: ServiceGroup, patch: Mapping[str, Any], after: Held
+    ) -> None:
+        """Try ``after`` on the package, if this host has it in that group."""
+        services = self._supervisor.services
+        loaded = services.loaded.get(name.service)
+        if loaded is not None and loaded.compiled is not None and loaded.spec.group == name.group:
+            check_types(patch, loaded.compiled.default, file="config")
+            await services.dry_render(loaded, after)
+
     async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """``POST /v1/services``: load a service, or bring a loaded one to a new spec."""
-        spec = spec_from(self._named(dict(request)), "request")
+        spec = spec_from(await self._named(dict(request)), "request")
         supervisor = self._supervisor
-        await supervisor.services.check_start(spec, supervisor.census)
+        await supervisor.services.check_start(spec)
         return await self._wish(spec)
 
     async def set_desired(self, name: str, desired: str) -> dict[str, Any]:
         """``POST /v1/services/{name}/start|stop``."""
-        import msgspec
-
         spec = self._supervisor.services.spec(name)
         return await self._wish(msgspec.structs.replace(spec, desired=desired))
 
     async def stop_service(self, name: str) -> dict[str, Any]:
-        """Take the service down and keep it loaded."""
-        return await self.set_desired(name, "down")
+        """Take the service down and keep it loaded; answers when its process has ended."""
+        await self.set_desired(name, "down")
+        loaded = self._supervisor.services.loaded.get(name)
+        if loaded is None:
+            raise ConflictError(f'service "{name}" was unloaded meanwhile')
+        if loaded.service is not None:
+            await loaded.service.settled()
+        return self._service(loaded)
 
     async def restart_service(self, name: str) -> dict[str, Any]:
         """``POST /v1/services/{name}/restart``."""
         services = self._supervisor.services
         services.spec(name)
-        service = services.loaded[name].service
-        if service is None:
-            raise ConflictError(f'service "{name}" can\'t run: {services.loaded[name].problem}')
-        await service.restart()
-        return self._service(services.loaded[name])
+        loaded = services.loaded[name]
+        if loaded.service is None:
+            raise ConflictError(f'service "{name}" can\'t run: {loaded.problem}')
+        await loaded.service.restart()
+        return self._service(loaded)
 
     async def unload_service(self, name: str) -> dict[str, Any]:
         """``DELETE /v1/services/{name}``: stop it and forget it."""
         supervisor = self._supervisor
         supervisor.services.spec(name)
-        supervisor.services.remove_spec(name)
-        await supervisor.services.scan(supervisor.census)
+        await supervisor.services.unwish(name)
         return {"service": name, "result": "unloaded"}
 
     async def depart(self, member: str) -> dict[str, Any]:
@@ -195,8 +217,11 @@ class Api:
             ids = ", ".join(m.id.hex() for m in found)
             raise ConflictError(f'"{member}" is {len(found)} members; use an id: {ids}')
         told = departure.Departure(found[0].epoch, supervisor.ring.name)
-        supervisor.ring.publish(departure.KIND, found[0].id, departure.encode_departure(told))
-        await supervisor.ring.flush()
+        try:
+            supervisor.ring.publish(departure.KIND, found[0].id, departure.encode_departure(told))
+            await supervisor.ring.flush()
+        except (OSError, ValueError) as error:
+            raise OperatorError(f"departure can't be kept: {error}", ExitCode.FAILED) from None
         supervisor.refresh()
         return {"id": found[0].id.hex(), "name": found[0].name, "result": "departed"}
 
@@ -207,10 +232,7 @@ class Api:
     # Rows
 
     async def _wish(self, spec: Spec) -> dict[str, Any]:
-        supervisor = self._supervisor
-        supervisor.services.write_spec(spec)
-        await supervisor.services.scan(supervisor.census)
-        loaded = supervisor.services.loaded[spec.name]
+        loaded = await self._supervisor.services.wish(spec)
         if spec.desired == "up" and loaded.service is not None:
             # What fails at once, such as a program that is not there, belongs in this answer.
             for _ in range(SETTLE_POLLS):
@@ -220,14 +242,12 @@ class Api:
         return self._service(loaded)
 
     @staticmethod
-    def _named(request: dict[str, Any]) -> dict[str, Any]:
+    async def _named(request: dict[str, Any]) -> dict[str, Any]:
         """A package names its service itself unless the request does."""
-        if "name" not in request and isinstance(request.get("package_dir"), str):
-            from pathlib import Path
-
-            from sup.edge.package_dir import load_package
-
-            request["name"] = load_package(Path(request["package_dir"])).plan.package.name
+        directory = request.get("package_dir")
+        if "name" not in request and isinstance(directory, str):
+            package = await asyncio.to_thread(load_package, Path(directory))
+            request["name"] = package.plan.package.name
         return request
 
     def _services(self) -> list[dict[str, Any]]:

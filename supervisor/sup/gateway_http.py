@@ -163,16 +163,18 @@ def _refusal(request: web.Request, own_host: str) -> str | None:
         return "connection lost"
     # A page of some site whose DNS name was rebound to our address still sends its own name as
     # Host.
-    host = _host_of(f"//{request.host}")
+    # Not request.host: without the header that is a look-up of names, and the loop waits for it.
+    asked = request.headers.get("Host", "")
+    host = _host_of(f"//{asked}")
     if not (host in (own_host, "localhost") or _is_address(host)):
-        return f"Host {request.host[:100]!r} is not a name of this gateway"
+        return f"Host {asked[:100]!r} is not a name of this gateway"
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return None
     peer = str(transport.get_extra_info("peername")[0]).partition("%")[0]
     if not _is_loopback(peer):
         return "only this host may change anything; use the control socket or the loopback address"
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    if origin is not None and _place_of(origin) != asked:
         return "a page of another site may not change anything"
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
         return "a page of another site may not change anything"
@@ -182,6 +184,13 @@ def _refusal(request: web.Request, own_host: str) -> str | None:
 def _host_of(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _place_of(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
     except ValueError:
         return ""
 

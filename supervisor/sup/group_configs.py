@@ -105,9 +105,15 @@ class GroupConfigs:
         """Gossip ``config``, make it durable here, and return its version.
 
         Raises:
-            OperatorError: the disk refuses; the ring has the value by then, this host in memory.
+            OperatorError: the ring has no room for it; or the disk refuses: the ring has the value
+            by then, this host in memory.
         """
-        version = self._ring.publish(CONFIG_KIND, config_key(group), encode(config))
+        try:
+            version = self._ring.publish(CONFIG_KIND, config_key(group), encode(config))
+        except ValueError as error:
+            raise OperatorError(
+                f"config of {group} can't be gossiped: {error}", ExitCode.FAILED
+            ) from None
         try:
             await self._ring.flush()
         except OSError as error:

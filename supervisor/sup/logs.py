@@ -1,6 +1,8 @@
 """The supervisor's own log: one line per change of state on stderr, as text or as JSON.
 
-Under systemd (``JOURNAL_STREAM``) the text form leaves the time to the journal.
+Names, outputs and reasons in a line may come from other hosts, so nothing but printable text is
+let through: no line can pass for two, and none can steer the terminal it is read on. Under systemd
+(``JOURNAL_STREAM``) the text form leaves the time to the journal.
 """
 
 from __future__ import annotations
@@ -10,8 +12,22 @@ import logging
 import os
 import sys
 import time
+from typing import Any
+
+from sup.model.plain_text import printable
 
 LEVELS = ("debug", "info", "warning", "error")
+
+
+class _TextFormatter(logging.Formatter):
+    """``message`` on one line; a traceback, of several lines, is our own text around it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = printable(record.message, keep="")
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return printable(super().formatException(ei))
 
 
 class _JsonFormatter(logging.Formatter):
@@ -20,10 +36,10 @@ class _JsonFormatter(logging.Formatter):
             "time": self._time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": printable(record.getMessage()),
         }
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = printable(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)
 
     @staticmethod
@@ -39,7 +55,7 @@ def configure(format_name: str, level: str) -> None:
         handler.setFormatter(_JsonFormatter())
     else:
         stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s.%(msecs)03dZ "
-        formatter = logging.Formatter(
+        formatter = _TextFormatter(
             f"{stamp}%(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
         )
         formatter.converter = time.gmtime

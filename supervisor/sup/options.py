@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sup.defaults import GOSSIP_ADDRESS, HTTP_ADDRESS, default_state_dir
 from sup.model.spec import Spec
-
-GOSSIP_PORT = 9638
-HTTP_PORT = 9631
-
-
-def default_state_dir() -> Path:
-    """``/var/lib/sup`` for root, else ``$XDG_STATE_HOME/sup`` or ``~/.local/state/sup``."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/sup")
-    state_home = os.environ.get("XDG_STATE_HOME")
-    return (Path(state_home) if state_home else Path.home() / ".local" / "state") / "sup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +20,13 @@ class SupervisorOptions:
     """Name of the ring; supervisors of another name are never spoken to."""
     name: str = field(default_factory=socket.gethostname)
     """Name of this supervisor in the ring."""
-    listen_gossip: str = f"0.0.0.0:{GOSSIP_PORT}"
+    listen_gossip: str = GOSSIP_ADDRESS
     """``host:port`` to bind for gossip, UDP and TCP; IPv6 in brackets."""
     advertise: str | None = None
     """``host[:port]`` that others reach this supervisor at; by default taken from the bind
     address.
     """
-    listen_http: str | None = f"127.0.0.1:{HTTP_PORT}"
+    listen_http: str | None = HTTP_ADDRESS
     """``host:port`` of the REST interface; None: unix socket only."""
     peers: tuple[str, ...] = ()
     """``host[:port]`` of members to join through, tried for ever; empty: others join here."""

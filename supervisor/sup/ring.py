@@ -360,6 +360,8 @@ class Ring:
             self._loop.create_task(self._keep_saving()),
             self._loop.create_task(self._keep_time()),
         ]
+        for task in self._tasks:
+            task.add_done_callback(_report)
 
     # --- inputs -----------------------------------------------------------------------------
 
@@ -486,6 +488,12 @@ def ring_magic(ring: str) -> bytes:
     """
     number = ring_hash(ring)
     return b"\xcf" + number.to_bytes(8, "big") if number >> 32 else b""
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """A loop that ends by a mistake of ours must not end unseen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("ring fault error=%r", error, exc_info=error)
 
 
 def _wall_us() -> int:

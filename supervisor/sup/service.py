@@ -24,7 +24,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,7 +43,8 @@ from sup.service_health import HealthWatch
 from sup.service_processes import ServiceProcesses
 from sup.service_render import Fingerprint, RenderedService, render_service
 from sup.service_status import ServiceStatus, StatusBoard
-from sup.service_tasks import SideTasks, unless
+from sup.service_tasks import Callers, SideTasks, unless
+from sup.service_timing import ServiceTiming
 
 __all__ = ["Service", "ServiceStatus", "ServiceTiming"]
 
@@ -54,22 +55,6 @@ ASK_AGAIN_S = 5.0
 FAULT_PAUSE_S = 5.0
 """Pause after an error of our own, so that it can't become a hot loop."""
 STOP_MARGIN_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceTiming:
-    """Times of one service, seconds; tests shorten them."""
-
-    first_check_s: float = 1.0
-    """From the start to the first check: a service that dies at once never counts as ok."""
-    bad_interval_s: float = 5.0
-    """Longest pause between checks of a service that is not ok."""
-    init_timeout_s: float = 600.0
-    """Init hooks migrate databases and unpack data."""
-    hook_timeout_s: float = 60.0
-    """reconfigure and post-run: they talk to a running service."""
-    post_stop_timeout_s: float = 30.0
-    """Also delays a shutdown of the host, so it is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +82,7 @@ class Service:
         rng: random.Random,
         environment: Mapping[str, str],
         backoff: Backoff | None = None,
-        timing: ServiceTiming = ServiceTiming(),
+        timing: ServiceTiming | None = None,
     ) -> None:
         """``environment`` is all that the service gets of the supervisor's own."""
         self.spec = spec
@@ -107,7 +92,7 @@ class Service:
         self._rng = rng
         self._backoff = backoff or Backoff()
         self._apply_backoff = Backoff(self._backoff.min_s, self._backoff.max_s)
-        self._timing = timing
+        self._timing = timing = timing or ServiceTiming()
         self._plan = package.plan.service
         self._health = HealthWatch(
             spec.name,
@@ -124,7 +109,8 @@ class Service:
         # Wishes and news: set from outside, read by the task.
         self._view: _View | None = None
         self._desired_up = spec.desired == "up"
-        self._restart_asked: list[asyncio.Future[None]] = []
+        self._restart_asked = Callers()
+        self._settling = Callers()
         self._ending = False
         self._wake = asyncio.Event()
         # What the task knows. Times are of the loop's monotonic clock.
@@ -179,10 +165,13 @@ class Service:
         """
         if not self._desired_up or self._ending or self._task is None:
             raise ConflictError(f"service {self.spec.name} is down; start it first")
-        done = asyncio.get_running_loop().create_future()
-        self._restart_asked.append(done)
-        self._wake.set()
-        await done
+        await self._restart_asked.wait(self._wake)
+
+    async def settled(self) -> None:
+        """Return when the process is gone, or wanted again."""
+        if self._task is None or self._task.done():
+            return
+        await self._settling.wait(self._wake)
 
     async def stop(self) -> None:
         """Stop the process and end the task; bounded whatever the service does."""
@@ -246,8 +235,8 @@ class Service:
             await self._end()
         finally:
             await self._side.end()
-            for done in self._restart_asked:
-                done.cancel()
+            self._refuse_restarts("it was unloaded")
+            self._settling.answer()
             if self._ending and self._process is not None:
                 await self._process.clear()
 
@@ -270,6 +259,8 @@ class Service:
     async def _step(self) -> float | None:
         """One step towards what is wanted; seconds until the next, None: when there is news."""
         process = self._process
+        if self._desired_up:
+            self._settling.answer()
         if process is not None and process.exit is not None:
             await self._handle_exit(process)
             return 0
@@ -278,7 +269,8 @@ class Service:
                 await self._go_down("the operator wants it down")
             elif self._board.state is not State.DOWN:
                 self._board.enter(Event.STOP, "the operator wants it down")
-            _answer(self._take_restarts())
+            self._restart_asked.answer()
+            self._settling.answer()
             return None
         if process is None:
             return await self._come_up()
@@ -301,8 +293,9 @@ class Service:
         age = age_s(process.identity.start_ticks)
         self._up_at_s = self._now() - age
         self._board.enter(Event.ADOPT)
-        self._board.since_s = int(time.time() - age)
+        self._board.since_s = since_s = int(time.time() - age)
         self._begin_side_tasks(process)
+        self._side.begin(self._know_adopted(since_s))
         try:
             # Hooks that the dead supervisor left half done; the service's own start is spared.
             await self._processes.sweep(keep=process.identity.mark)
@@ -325,10 +318,12 @@ class Service:
             if state is not State.DOWN:
                 self._board.enter(Event.STOP)
             self._board.problem(f"start is held: {view.decision.reason}")
-            _answer(self._take_restarts())
+            self._restart_asked.answer()
             return None
         retry = state is State.BACKOFF and not self._restart_asked
-        asked = self._take_restarts()  # who asks from here on means another start than this one
+        asked = (
+            self._restart_asked.take()
+        )  # who asks from here on means another start than this one
         self._board.enter(Event.RETRY if retry else Event.START)
         try:
             await self._start(view)
@@ -342,7 +337,7 @@ class Service:
         except (OSError, ProcessError) as error:
             self._start_failed(str(error))
         finally:
-            _answer(asked)
+            asked.answer()
         return 0
 
     async def _is_mended(self, view: _View) -> bool:
@@ -481,6 +476,10 @@ class Service:
             self._backoff.reset()
             await self._go_down("restarts with a new configuration")
             return 0
+        # From the hook's first act on, the process may have neither the old configuration nor the
+        # new one. Were that not on record, going back to the old one would look like no change.
+        self._applied = Fingerprint(self._applied.start)
+        await self._processes.record(process, self._applied)
         self._board.pend("the reconfigure hook runs")
         result = await unless(
             self._wake,
@@ -506,9 +505,9 @@ class Service:
         now_us = int(self._now() * 1_000_000)
         try:
             decision = self._strategy.decide(view.group, view.me, Change.CONFIG, now_us)
+            return None if decision.go else (decision.reason or f"strategy {self.spec.strategy}")
         except Exception as error:
             return f"strategy {self.spec.strategy} failed: {error!r}"
-        return None if decision.go else (decision.reason or f"strategy {self.spec.strategy}")
 
     def _put_off(self, problem: str) -> None:
         wait_s = self._apply_backoff.next(self._rng)
@@ -558,6 +557,12 @@ class Service:
             self._health.run(lambda: self._processes.check_context(process_up=process.exit is None))
         )
 
+    async def _know_adopted(self, since_s: int) -> None:
+        await self._health.checked.wait()
+        if self._board.state is State.ADOPTED:
+            self._board.enter(Event.CHECKED, self._board.reason)
+            self._board.since_s = since_s  # of the process, not of its supervisor
+
     async def _watch(self, process: Process) -> None:
         await process.wait()
         self._wake.set()
@@ -578,16 +583,4 @@ class Service:
             await asyncio.sleep(backoff.next(self._rng))
 
     def _refuse_restarts(self, reason: str) -> None:
-        for done in self._take_restarts():
-            if not done.done():
-                done.set_exception(ConflictError(f"service {self.spec.name}: {reason}"))
-
-    def _take_restarts(self) -> list[asyncio.Future[None]]:
-        asked, self._restart_asked = self._restart_asked, []
-        return asked
-
-
-def _answer(asked: Iterable[asyncio.Future[None]]) -> None:
-    for done in asked:
-        if not done.done():
-            done.set_result(None)
+        self._restart_asked.refuse(ConflictError(f"service {self.spec.name}: {reason}"))

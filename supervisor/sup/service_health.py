@@ -47,6 +47,8 @@ class HealthWatch:
         self.since_s = int(time.time())
         self.changed = asyncio.Event()
         """Set whenever the verdict changes."""
+        self.checked = asyncio.Event()
+        """Set when the first check has run."""
         self._name = name
         self._check = check
         self._rng = rng
@@ -80,6 +82,7 @@ class HealthWatch:
             before = self._tally.verdict
             self._tally.add(result.health)
             self._news(before, result.output)
+            self.checked.set()
             wait_s = self._bad_interval_s
             if result.health is Health.OK and self.verdict is Health.OK:
                 wait_s = self._interval_s
@@ -94,7 +97,14 @@ class HealthWatch:
         try:
             # Not wait_for: in Python 3.11 it can swallow a cancellation that comes with the result.
             async with asyncio.timeout(context.timeout_s + CHECK_MARGIN_S):
-                return await self._check.check(context)
+                result = await self._check.check(context)
+            if not (
+                isinstance(result, CheckResult)
+                and isinstance(result.health, Health)
+                and isinstance(result.output, str)
+            ):
+                raise TypeError(f"it returned {result!r:.80}")  # a plugin's; the watch goes on
+            return result
         except TimeoutError:
             return CheckResult(Health.CRITICAL, f"timed out after {context.timeout_s:.1f} s")
         except Exception as error:

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from sup.edge.hooks import HookResult, run_hook
-from sup.edge.log_files import LogBound, open_log
+from sup.edge.log_files import LOOK_MAX_S, LogBound, open_log
 from sup.edge.process_tree import MARK_VARIABLE, kill_marked
 from sup.edge.processes import (
     Process,
@@ -127,7 +127,7 @@ class ServiceProcesses:
         process.identity = msgspec.structs.replace(process.identity, fingerprint=str(fingerprint))
         try:
             await asyncio.to_thread(save_identity, self._paths.process_json, process.identity)
-            await asyncio.to_thread(self._paths.pid_file.write_text, f"{process.pid}\n")
+            await asyncio.to_thread(_write_pid, self._paths.pid_file, process.pid)
         except OSError as error:
             # The service runs; a next supervisor would only restart it instead of adopting it.
             logger.warning("service unrecorded name=%s: %s", self._spec.name, error)
@@ -168,8 +168,15 @@ class ServiceProcesses:
     async def bound_log(self) -> None:
         """Keep the log within its bound, for ever."""
         bound = LogBound(self._log_path)
+        failing = False
         while True:
-            pause_s = await asyncio.to_thread(bound.look)
+            try:
+                pause_s = await asyncio.to_thread(bound.look)
+                failing = False
+            except OSError as error:  # the disk's, which may be mended
+                if not failing:
+                    logger.warning("log unbounded name=%s: %s", self._spec.name, error)
+                failing, pause_s = True, LOOK_MAX_S
             await asyncio.sleep(pause_s)
 
     def _argv(self) -> list[str]:
@@ -192,6 +199,13 @@ class ServiceProcesses:
     @property
     def _log_path(self) -> Path:
         return self._paths.logs / f"{self._spec.name}.log"
+
+
+def _write_pid(path: Path, pid: int) -> None:
+    """For people and scripts: whole at any moment. It needs no sync, ``process.json`` decides."""
+    new = path.with_name(f".{path.name}.tmp")
+    new.write_text(f"{pid}\n")
+    new.replace(path)
 
 
 def _remove(*paths: Path) -> None:

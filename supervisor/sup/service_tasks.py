@@ -1,5 +1,5 @@
-"""Tasks beside the task of a service: begun with its process, ended with it, never silent (floor
-8).
+"""Tasks beside the task of a service (floor 8): those begun with its process and ended with it,
+never silent, and those of callers that wait for something the service's task will do.
 """
 
 from __future__ import annotations
@@ -49,6 +49,41 @@ class SideTasks:
             await work
         except Exception:
             logger.exception("service fault name=%s", self._name)
+
+
+class Callers:
+    """Who waits until the service's task has done one thing; one that gave up is passed over."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    async def wait(self, wake: asyncio.Event) -> None:
+        """Wake the task and wait; raises what ``refuse`` is given."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        wake.set()
+        await done
+
+    def take(self) -> Callers:
+        """Those that wait now, apart: who comes from here on means something later."""
+        taken = Callers()
+        taken._waiting, self._waiting = self._waiting, []
+        return taken
+
+    def answer(self) -> None:
+        """It is done."""
+        for done in self.take()._waiting:
+            if not done.done():
+                done.set_result(None)
+
+    def refuse(self, error: Exception) -> None:
+        """It will not be done."""
+        for done in self.take()._waiting:
+            if not done.done():
+                done.set_exception(error)
 
 
 async def unless(

@@ -15,15 +15,15 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sup.edge.operator_files import read_operator_file, reason
 from sup.edge.package_dir import load_package, package_for_command
 from sup.edge.render_files import CompiledPackage, RenderError, compile_package, render
 from sup.edge.state_files import sync_directory, write_durable
-from sup.errors import ExitCode, NotFoundError, OperatorError
+from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
-from sup.model.census import Census
+from sup.model.census import Census, CensusGroup
 from sup.model.config_layers import (
     CONFIG_BYTES_MAX,
     check_types,
@@ -41,6 +41,7 @@ from sup.policies import TopologyDecision
 from sup.service import Service
 
 log = logging.getLogger("sup.services")
+T = TypeVar("T")
 
 SERVICES_MAX = 256
 """Services per supervisor; spec files beyond this, in name order, are refused with a warning."""
@@ -138,7 +139,10 @@ class Services:
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._bad_specs: dict[str, str] = {}
         self._bad_user: dict[str, str] = {}
+        self._census = Census()
         self._scanning = asyncio.Lock()
+        self._writing = asyncio.Lock()
+        self._ended = False
         self.loaded: dict[str, Loaded] = {}
 
     @property
@@ -174,6 +178,41 @@ class Services:
         except OSError as error:
             raise OperatorError(f"can't remove {file}: {reason(error)}", ExitCode.FAILED) from None
 
+    async def wish(self, spec: Spec) -> Loaded:
+        """Make ``spec`` the wish for its service, durably, and act on it.
+
+        Raises:
+            OperatorError: the disk refuses, or there are too many; the wish before it stays.
+            ConflictError: the supervisor ends, or the wish was taken back meanwhile.
+        """
+        self._refuse_at_end()
+        if spec.name not in self.loaded and len(self.loaded) >= SERVICES_MAX:
+            raise OperatorError(f"{SERVICES_MAX} services are loaded, the limit; unload one")
+        await self._write(self.write_spec, spec)
+        await self.scan()
+        if spec.name not in self.loaded:
+            raise ConflictError(f'service "{spec.name}" was unloaded meanwhile')
+        return self.loaded[spec.name]
+
+    async def unwish(self, name: str) -> None:
+        """Forget the wish for ``name``, durably, and unload it. Raises as ``wish`` does."""
+        self._refuse_at_end()
+        await self._write(self.remove_spec, name)
+        await self.scan()
+
+    async def _write(self, change: Callable[[T], None], what: T) -> None:
+        """Change a spec file in a thread, one at a time, also when nobody waits for it any more."""
+
+        async def turn() -> None:
+            async with self._writing:
+                await asyncio.to_thread(change, what)
+
+        await asyncio.shield(asyncio.create_task(turn(), name="write spec"))
+
+    def _refuse_at_end(self) -> None:
+        if self._ended:
+            raise ConflictError("the supervisor ends; nothing is changed any more")
+
     def spec(self, name: str) -> Spec:
         """The spec that is loaded under ``name``. Raises ``NotFoundError``."""
         loaded = self.loaded.get(name)
@@ -182,31 +221,37 @@ class Services:
             raise NotFoundError(f'no service "{name}" is loaded here; loaded: {here}')
         return loaded.spec
 
-    async def scan(self, census: Census) -> None:
-        """Read the spec files and make the loaded services equal to them; read user.toml files."""
+    async def scan(self) -> None:
+        """Read the spec files and make the loaded services equal to them; read user.toml files.
+
+        Raises:
+            ConflictError: ``stop_all`` came first; nothing is started any more.
+        """
         async with self._scanning:
+            self._refuse_at_end()
             desired = await asyncio.to_thread(self._read_specs)
             running = {name: loaded.spec for name, loaded in self.loaded.items()}
             # What frees names and ports goes first; within a phase nobody waits for another's stop.
-            down, up = [], []
+            down: list[str] = []
+            up: list[Spec] = []
             for action in reconcile(desired, running):
                 match action:
                     case Unload(name):
-                        down.append(self._unload(name))
+                        down.append(name)
                     case Reload(name, spec):
-                        down.append(self._unload(name))
-                        up.append(self._load(spec, census))
+                        down.append(name)
+                        up.append(spec)
                     case Load(_, spec):
-                        up.append(self._load(spec, census))
+                        up.append(spec)
                     case Start(name) | Stop(name):
                         self._set_desired(name, desired[name])
-            await asyncio.gather(*down)
-            await asyncio.gather(*up)
+            await asyncio.gather(*map(self._unload, down))
+            await asyncio.gather(*map(self._load, up))
             for name, loaded in list(self.loaded.items()):
                 if loaded.service is None:
-                    await self._load(loaded.spec, census)
+                    await self._load(loaded.spec)
                 elif self._read_user_toml(name, loaded):
-                    self._refresh(loaded, census)
+                    self._refresh(loaded)
 
     def _read_specs(self) -> dict[str, Spec]:
         specs: dict[str, Spec] = {}
@@ -247,7 +292,7 @@ class Services:
 
     # Loading
 
-    async def _load(self, spec: Spec, census: Census) -> None:
+    async def _load(self, spec: Spec) -> None:
         loaded = self.loaded.setdefault(spec.name, Loaded(spec))
         try:
             compiled = await asyncio.to_thread(resolve, spec, self._plugins)
@@ -268,7 +313,7 @@ class Services:
             environment=_inherited(os.environ),
         )
         loaded.service.set_desired(spec.desired == "up")
-        self._refresh(loaded, census)
+        self._refresh(loaded)
         loaded.service.start()
         log.info("service loaded name=%s package=%s", spec.name, compiled.plan.ident)
         self._watchers[spec.name] = asyncio.create_task(
@@ -287,6 +332,7 @@ class Services:
             await loaded.service.stop()
             self._watchers.pop(name).cancel()
         del self.loaded[name]
+        self._bad_user.pop(name, None)
         log.info("service unloaded name=%s", name)
         self._changed()
 
@@ -298,13 +344,15 @@ class Services:
 
     async def detach_all(self) -> None:
         """Let go of every service and leave its process running, for the next supervisor."""
+        self._ended = True
         services = [loaded.service for loaded in self.loaded.values() if loaded.service]
         for watcher in self._watchers.values():
             watcher.cancel()
         await asyncio.gather(*(service.detach() for service in services))
 
     async def stop_all(self) -> None:
-        """Stop every service at once; each bounds its own time."""
+        """Stop every service at once, for good; each bounds its own time."""
+        self._ended = True
         async with self._scanning:
             services = [loaded.service for loaded in self.loaded.values() if loaded.service]
             await asyncio.gather(*(service.stop() for service in services))
@@ -316,45 +364,52 @@ class Services:
 
     def refresh(self, census: Census) -> None:
         """Give every service the present view; cheap for those that it does not concern."""
+        self._census = census
         for loaded in self.loaded.values():
             if loaded.service is not None:
-                self._refresh(loaded, census)
+                self._refresh(loaded)
 
-    def _refresh(self, loaded: Loaded, census: Census) -> None:
+    def _refresh(self, loaded: Loaded) -> None:
         assert loaded.compiled is not None
         assert loaded.service is not None
         held = self._configs.get(loaded.spec.service_group)
         try:
-            context, decision = self.view(loaded, census, held)
+            context, decision = self.view(loaded, held)
         except OperatorError as error:
             # What runs keeps its last good configuration; the reason is shown until it is mended.
             self._set_problem(loaded, error.message)
             return
         self._set_problem(loaded, "")
-        group = census.group(loaded.spec.name, loaded.spec.group)
+        group = self._census.group(loaded.spec.name, loaded.spec.group)
         loaded.service.update(context, decision, group, self._me, held.version)
 
-    def view(
-        self, loaded: Loaded, census: Census, held: Held
-    ) -> tuple[dict[str, Any], TopologyDecision]:
-        """Rendering context and role of one service under the group configuration ``held``.
+    def config(self, loaded: Loaded, held: Held) -> dict[str, Any]:
+        """``cfg`` of one service: all layers, the group's being ``held``.
 
         Raises:
             OperatorError: the configuration layers do not fit together.
         """
         assert loaded.compiled is not None
-        spec, plan = loaded.spec, loaded.compiled.plan
-        cfg = effective_config(
+        return effective_config(
             loaded.compiled.default,
-            environment_layer(spec.name, os.environ),
+            environment_layer(loaded.spec.name, os.environ),
             loaded.user,
             held.table,
         )
-        group = census.group(spec.name, spec.group)
-        now_us = asyncio.get_running_loop().time() * 1_000_000
-        decision = self._plugins.topologies[spec.topology].decide(group, self._me, int(now_us))
+
+    def view(self, loaded: Loaded, held: Held) -> tuple[dict[str, Any], TopologyDecision]:
+        """Rendering context and role of one service under the group configuration ``held``.
+
+        Raises:
+            OperatorError: the configuration layers do not fit together, or the topology fails.
+        """
+        assert loaded.compiled is not None
+        spec, plan = loaded.spec, loaded.compiled.plan
+        cfg = self.config(loaded, held)
+        group = self._census.group(spec.name, spec.group)
+        decision = self._decide(spec.topology, group)
         context = build_context(
-            census=census,
+            census=self._census,
             group_name=group.name,
             me=self._me,
             decision=decision,
@@ -367,13 +422,24 @@ class Services:
         )
         return context, decision
 
-    def dry_render(self, loaded: Loaded, census: Census, held: Held) -> None:
+    def _decide(self, topology: str, group: CensusGroup) -> TopologyDecision:
+        """Ask the topology. A plugin's mistake is one service's problem, never the supervisor's."""
+        now_us = int(asyncio.get_running_loop().time() * 1_000_000)
+        try:
+            decision = self._plugins.topologies[topology].decide(group, self._me, now_us)
+        except Exception as error:
+            raise OperatorError(f"topology {topology} failed: {error!r}") from error
+        if not isinstance(decision, TopologyDecision):
+            raise OperatorError(f"topology {topology} failed: it returned {decision!r:.80}")
+        return decision
+
+    async def dry_render(self, loaded: Loaded, held: Held) -> None:
         """Render everything in memory under ``held``. Raises ``OperatorError``; writes nothing."""
         assert loaded.compiled is not None
-        context, _ = self.view(loaded, census, held)
-        render(loaded.compiled, context)
+        context, _ = self.view(loaded, held)
+        await asyncio.to_thread(render, loaded.compiled, context)
 
-    async def check_start(self, spec: Spec, census: Census) -> None:
+    async def check_start(self, spec: Spec) -> None:
         """Render ``spec`` as it would start now, in memory; for who can still be told to mend it.
 
         A value of the ring (a leader, a bind) may come later: that one is missing is no mistake.
@@ -387,7 +453,7 @@ class Services:
         if ServicePaths.of(self._state_dir, spec.name).user_toml.exists():
             loaded.user = self._user_layer(spec.name, compiled)
         try:
-            self.dry_render(loaded, census, self._configs.get(spec.service_group))
+            await self.dry_render(loaded, self._configs.get(spec.service_group))
         except RenderError as error:
             if error.name.partition(".")[0] not in ("svc", "bind"):
                 raise

@@ -2,8 +2,9 @@
 
 It wires, and decides nothing itself: what runs comes from the spec files (``services``), what a
 group looks like from the census, roles from topologies and moments from strategies (plugins), and
-each service looks after its own process (``service``). Three loops run: ring events, spec files,
-publishing what the services say, and reaping orphans. The REST interface calls ``api``.
+each service looks after its own process (``service``). Loops run for ring events, the view made of
+them, spec files, publishing what the services say, and reaping orphans; the view and the publishing
+are paced (``pace``). The REST interface calls ``api``.
 
 After SIGKILL the services run on; the next supervisor on the same state directory adopts them.
 """
@@ -19,7 +20,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sup import __version__, logs
@@ -29,14 +30,16 @@ from sup.edge.processes import reap_orphans
 from sup.errors import ExitCode, OperatorError
 from sup.gateway import Gateway, check_socket_path, listen_tcp
 from sup.group_configs import GroupConfigs
-from sup.model import departure, service_rumor
-from sup.model.census import Census, build_census
+from sup.model import departure
+from sup.model.census import Census, CensusMaker
 from sup.model.config_layers import lookup
 from sup.model.health import Health
-from sup.model.service_rumor import SERVICE_KIND, ServiceRumor, plain, service_key
+from sup.model.service_rumor import SERVICE_KIND, ServiceRumor, service_key
 from sup.options import SupervisorOptions
+from sup.pace import Pace
 from sup.plugins import Plugins, load
 from sup.ring import Ring, RingOptions
+from sup.service_teller import ServiceTeller
 from sup.services import Loaded, Services, check_environment, resolve
 from sup_core.config import Config
 from sup_core.events import Member, MemberChange, MemberEvent, MemberState, RumorEvent, SelfEvent
@@ -125,8 +128,10 @@ class Supervisor:
         self.departed: dict[bytes, departure.Departure] = {}
         self.problems: dict[str, str] = {}
         """What is wrong with this supervisor's place in the ring, a line each, by event."""
-        self._telling = asyncio.Event()
-        self._told: dict[bytes, ServiceRumor] = {}
+        self.teller = ServiceTeller(ring)
+        self._census = CensusMaker()
+        self._viewing = Pace(self.refresh)
+        self._telling = Pace(self._tell)
         self._ending = ending
         self._exit_code = ExitCode.OK
         self.services = Services(
@@ -135,7 +140,7 @@ class Supervisor:
             self.configs,
             ring.member_id,
             self.sys,
-            self._telling.set,
+            self._telling.wish,
             # Jitter alone is drawn from it: no decision that must replay depends on it.
             random.Random(),
         )
@@ -155,7 +160,7 @@ class Supervisor:
             if self.options.service is not None:
                 if not self.options.peers:
                     # With peers the group's configuration may still be on its way here.
-                    await self.services.check_start(self.options.service, self.census)
+                    await self.services.check_start(self.options.service)
                 self.services.write_spec(self.options.service)
             self.refresh()
             log.info(
@@ -166,7 +171,7 @@ class Supervisor:
                 self.options.ring,
                 ":".join(map(str, self.ring.advertised)),
             )
-            await self.services.scan(self.census)
+            await self.services.scan()
             gc.collect()
             gc.freeze()
             memory.trim()
@@ -189,8 +194,9 @@ class Supervisor:
             asyncio.create_task(loop(), name=name)
             for name, loop in (
                 ("ring events", self._follow_ring),
+                ("view", self._viewing.follow),
                 ("spec files", self._follow_specs),
-                ("publishing", self._follow_services),
+                ("publishing", self._telling.follow),
                 ("orphans", reap_orphans),
                 ("ending", self._ending.wait),
             )
@@ -217,18 +223,12 @@ class Supervisor:
             events = await self.ring.next_events()
             for event in events:
                 self._note(event)
-            self.refresh()
+            self._viewing.wish()
 
     async def _follow_specs(self) -> None:
         while True:
             await asyncio.sleep(SCAN_S)
-            await self.services.scan(self.census)
-
-    async def _follow_services(self) -> None:
-        while True:
-            await self._telling.wait()
-            self._telling.clear()
-            self._tell()
+            await self.services.scan()
 
     def _note(self, event: object) -> None:
         match event:
@@ -263,7 +263,7 @@ class Supervisor:
         """Make the census of what the ring knows now, and give it to the services."""
         self.departed = departure.departures(self.ring.rumors(departure.KIND))
         members = self.members()
-        self.census = build_census(members, self.ring.rumors(SERVICE_KIND))
+        self.census = self._census.make(members, self.ring.rumors(SERVICE_KIND))
         self.services.refresh(self.census)
         me = next((m for m in members if m.local), None)
         if me is not None and me.state is MemberState.LEFT and not self._ending.is_set():
@@ -295,21 +295,8 @@ class Supervisor:
         for loaded in self.services.loaded.values():
             if loaded.compiled is not None:
                 wanted[service_key(loaded.spec.service_group)] = self._rumor(loaded)
-        for key in self._stale(wanted):
-            self.ring.retract(SERVICE_KIND, key)
-            self._told.pop(key, None)
-        for key, rumor in wanted.items():
-            if self._told.get(key) != rumor:
-                self._told[key] = rumor
-                self.ring.publish(SERVICE_KIND, key, service_rumor.encode(rumor))
-        self.refresh()
-
-    def _stale(self, wanted: Iterable[bytes]) -> list[bytes]:
-        """Keys of own service rumors, also of an earlier run, that nothing here stands for."""
-        mine = {
-            r.key for r in self.ring.rumors(SERVICE_KIND) if r.origin.hex() == self.ring.member_id
-        }
-        return sorted(mine.difference(wanted))
+        self.teller.tell(wanted)
+        self._viewing.wish()
 
     def _rumor(self, loaded: Loaded) -> ServiceRumor:
         assert loaded.compiled is not None
@@ -317,13 +304,11 @@ class Supervisor:
         status = loaded.service.status() if loaded.service is not None else None
         exports = {}
         with contextlib.suppress(OperatorError):
-            context, _ = self.services.view(
-                loaded, self.census, self.configs.get(spec.service_group)
-            )
+            cfg = self.services.config(loaded, self.configs.get(spec.service_group))
             exports = {
-                name: plain(value)
+                name: value
                 for name, path in plan.exports.items()
-                if (value := lookup(context["cfg"], path)) is not None
+                if (value := lookup(cfg, path)) is not None
             }
         return ServiceRumor(
             service=spec.name,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,41 @@ def test_colour_only_on_a_terminal_that_wants_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
     assert output.paint("dead") == "dead"
+
+
+HOSTILE = "eve\x1b[2J\x9b31m\u202e\nok"
+
+
+def test_reads_hostile_names_print_nothing_but_text(
+    sup: Sup, api: CliApi, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another host says can neither steer the terminal nor fake a line."""
+    row = {**WEB, "output": HOSTILE, "reason": HOSTILE, "package": HOSTILE}
+    member = {**api.members()["members"][0], "name": HOSTILE}
+    told = {"name": HOSTILE, "member_id": "0", "state": "alive", "process": HOSTILE, "health": "ok"}
+    group = {"members": [told], "config_version": HOSTILE}
+    status = {**api.status(), "warnings": [HOSTILE], "services": [row]}
+    monkeypatch.setattr(api, "members", lambda: {"members": [member]})
+    monkeypatch.setattr(api, "census", lambda: {"groups": {"web.default": group}})
+    monkeypatch.setattr(api, "services", lambda: {"services": [row]})
+    monkeypatch.setattr(api, "status", lambda: status)
+    config = {**api.group_config("g"), "version": "v", "author": HOSTILE, "config": {"a": HOSTILE}}
+    monkeypatch.setattr(api, "group_config", lambda group: config)
+    for words in (["members"], ["census"], ["services"], ["status"], ["config", "show", "web.g"]):
+        for form in ([], ["--json"]):
+            done = sup(*words, *form)
+            assert done.code == 0, done.err
+            assert all(c.isprintable() or c == "\n" for c in done.out), (words, form)
+            if form:
+                assert HOSTILE in _texts(done.json)
+    assert len(sup("members").out.splitlines()) == 2
+    shown = sup("config", "show", "web.g").out
+    assert tomllib.loads(shown) == {"a": HOSTILE}
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)

@@ -316,3 +316,26 @@ def test_fake_is_the_protocol() -> None:
 
     wanted = {name for name in vars(SupervisorApi) if not name.startswith("_")}
     assert wanted <= set(dir(FakeApi))
+
+
+async def test_gateway_request_without_host_is_refused_without_a_look_up(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking for this host's own name can take seconds, in which no ping would be answered."""
+    asked: list[str] = []
+
+    def look_up(name: str = "") -> str:
+        asked.append(name)
+        return "localhost"
+
+    monkeypatch.setattr("socket.getfqdn", look_up)
+    answer = await harness.raw(b"GET /v1/status HTTP/1.0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.0 403")
+    assert asked == []
+
+
+async def test_gateway_origin_that_is_no_url_is_refused(harness: Harness) -> None:
+    """It is a stranger's, not an error of ours."""
+    answer = await harness.ask("POST", "/v1/shutdown", headers={"Origin": "http://["})
+    assert answer.status == 403
+    assert harness.api.calls == []

@@ -34,6 +34,12 @@ _value = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner, max_size=3),
     max_leaves=5,
 )
+
+
+def _is_shown(value: Any) -> bool:
+    return not isinstance(value, str) or value.isprintable()
+
+
 _rumors = st.builds(
     ServiceRumor,
     service=st.sampled_from(["redis", "my-app", "_x"]),
@@ -44,7 +50,7 @@ _rumors = st.builds(
     health_since_s=st.integers(0, 1 << 39),
     output=_text,
     exports=st.dictionaries(_key, _value, max_size=4),
-    sys=st.dictionaries(_key, _scalar, max_size=4),
+    sys=st.dictionaries(_key, _scalar.filter(_is_shown), max_size=4),
     config_version=_text,
 )
 
@@ -158,3 +164,10 @@ def test_encode_too_large_says_what_to_do() -> None:
         encode(ServiceRumor("redis", "b", exports={"p": "x" * RUMOR_BYTES_MAX}))
     with pytest.raises(ServiceRumorError):
         encode(ServiceRumor("a", "b", exports={"p": 1 << 70}))
+
+
+@pytest.mark.parametrize("ip", ["10.0.0.1\nrequirepass x", "10.0.0.1\x1b[2J", "\u2028"])
+def test_decode_sys_that_is_not_printable_is_refused(ip: str) -> None:
+    """``{{svc.leader.sys.ip}}`` must not write lines of its own into somebody's configuration."""
+    with pytest.raises(ServiceRumorError, match="can't be shown"):
+        decode(msgspec.msgpack.encode(_wire(sys={"ip": ip})))

@@ -9,15 +9,18 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.service.conftest import Workshop, until
 
+from sup.edge.log_files import LogBound
 from sup.edge.process_tree import find_marked, read_stat
 from sup.edge.service_dir import mark_prefix
 from sup.errors import ConflictError
 from sup.model.backoff import Backoff
-from sup.model.health import Health
+from sup.model.health import CheckResult, Health
+from sup.policies import CheckContext
 from sup.service import Service
 
 SLEEP = "exec sleep 60"
@@ -340,3 +343,63 @@ async def test_service_stopped_in_the_moment_a_check_ends_is_not_held_up(
         began = time.monotonic()
         await service.restart()
         assert time.monotonic() - began < 8
+
+
+async def test_settled_returns_when_the_process_is_gone(workshop: Workshop) -> None:
+    """Who asked for a stop is answered after it, also when the service takes its time."""
+    workshop.package(hooks__run="trap 'sleep 0.3; exit 0' TERM\nwhile :; do sleep 0.05; done")
+    service = workshop.up()
+    await until(lambda: service.status().process == "up")
+    service.set_desired(False)
+    await service.settled()
+    assert service.status().process == "down"
+    await service.settled()  # down already: at once
+
+
+async def test_restart_that_meets_an_unload_is_refused(workshop: Workshop) -> None:
+    """Its caller gets an answer, not a cancellation that looks like its own."""
+    workshop.package(hooks__run="exec sleep 60", hooks__init="sleep 30")
+    service = workshop.up()
+    await until(lambda: service.status().process == "starting")
+    asked = asyncio.create_task(service.restart())
+    await asyncio.sleep(0)
+    await service.stop()
+    with pytest.raises(ConflictError, match="unloaded"):
+        await asked
+
+
+class OddCheck:
+    """A plugin's health check that returns what is no result, then one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def check(self, context: CheckContext) -> CheckResult:
+        self.count += 1
+        return CheckResult(Health.OK) if self.count > 2 else cast(CheckResult, "fine")
+
+
+async def test_health_check_that_returns_no_result_does_not_end_the_watch(
+    workshop: Workshop,
+) -> None:
+    """One wrong answer of a plugin must not leave the last verdict standing for ever."""
+    service = workshop.up(["sleep", "60"], health_check=OddCheck())
+    await until(lambda: "it returned 'fine'" in service.status().output)
+    await until(lambda: service.status().health is Health.OK)
+
+
+async def test_log_that_cannot_be_bounded_is_tried_again(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The disk's refusal is one warning; the watch of the log goes on."""
+    looks: list[int] = []
+
+    def look(self: LogBound) -> float:
+        looks.append(1)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(LogBound, "look", look)
+    monkeypatch.setattr("sup.service_processes.LOOK_MAX_S", 0.01)
+    workshop.up(["sleep", "60"])
+    await until(lambda: len(looks) > 2)
+    assert sum("log unbounded" in record.message for record in caplog.records) == 1

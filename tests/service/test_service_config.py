@@ -218,7 +218,13 @@ def die_as_supervisor(directory: Path) -> None:
 
 async def test_adoption_after_supervisor_death_keeps_the_process(workshop: Workshop) -> None:
     """The next supervisor on the same directory manages the process that is there."""
-    workshop.package(hooks__run=RUN, hooks__reconfigure=COUNT, config__web=CONFIG)
+    release = workshop.directory / "release"
+    workshop.package(
+        hooks__run=RUN,
+        hooks__reconfigure=COUNT,
+        hooks__health_check=f"until [ -e {release} ]; do sleep 0.02; done",
+        config__web=CONFIG,
+    )
     die_as_supervisor(workshop.directory)
     identity = load_identity(workshop.paths.process_json)
     assert identity is not None
@@ -227,6 +233,10 @@ async def test_adoption_after_supervisor_death_keeps_the_process(workshop: Works
     workshop.view(service, version="v1", port=80)
     await until(lambda: service.status().config_version == "v1")
     assert (service.status().process, service.status().pid) == ("adopted", identity.pid)
+    since_s = service.status().since_s
+    release.touch()
+    await until(lambda: service.status().process == "up")  # the first check has run
+    assert service.status().since_s == since_s
     assert service.status().restarts == 0
     assert workshop.log == ["start"]
     workshop.view(service, version="v2", port=81)
@@ -284,5 +294,38 @@ async def test_detach_leaves_the_process_for_the_next(workshop: Workshop) -> Non
     workshop.services.remove(first)
     second = workshop.service()
     second.start()
-    await until(lambda: second.status().process == "adopted")
+    await until(lambda: second.status().process in ("adopted", "up"))
     assert second.status().pid == pid
+
+
+async def test_reconfigure_that_failed_is_run_for_the_way_back_too(workshop: Workshop) -> None:
+    """A hook that failed may have done half of it: the old configuration is a change then."""
+    workshop.package(
+        hooks__run=RUN,
+        hooks__reconfigure=f'{COUNT}\n! grep -q 81 "$SUP_CONFIG_DIR/web"',
+        config__web=CONFIG,
+    )
+    service = await up(workshop, port=80)
+    workshop.view(service, version="v2", port=81)
+    await until(lambda: "reconfigure hook" in service.status().pending)
+    await until(lambda: "tried again" in service.status().pending)
+    workshop.view(service, version="v3", port=80)
+    await until(lambda: service.status().config_version == "v3")
+    assert workshop.lines("reconfigured")[-1] == "port=80"
+
+
+async def test_reconfigure_cut_off_by_the_supervisors_end_is_run_again(workshop: Workshop) -> None:
+    """What is on record while the hook runs is that nobody knows what the process has."""
+    workshop.package(
+        hooks__run=RUN, hooks__reconfigure=f"{COUNT}\nexec sleep 60", config__web=CONFIG
+    )
+    service = await up(workshop, port=80)
+    workshop.view(service, version="v2", port=81)
+    await until(lambda: workshop.lines("reconfigured") == ["port=81"])
+    await service.detach()
+    workshop.services.remove(service)
+    workshop.package(hooks__run=RUN, hooks__reconfigure=COUNT, config__web=CONFIG)
+    following = workshop.service()
+    following.start()
+    workshop.view(following, version="v3", port=80)
+    await until(lambda: following.status().config_version == "v3")

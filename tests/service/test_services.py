@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from sup.errors import ConflictError, OperatorError
+from sup.group_configs import Held
+from sup.model.census import CensusGroup
 from sup.model.spec import Spec
-from sup.services import Loaded, Services
+from sup.plugins import load
+from sup.policies import TopologyDecision
+from sup.services import SERVICES_MAX, Loaded, Services
 
 
 @pytest.fixture
@@ -40,3 +46,79 @@ async def test_scan_user_toml_out_of_reach_is_a_warning(services: Services, tmp_
     assert not services._read_user_toml("web", loaded)
     assert loaded.user == {"a": 1}
     assert services.warnings == ["svc/web/user.toml: not a directory"]
+
+
+class NoConfigs:
+    """Groups that nothing was ever applied to."""
+
+    def get(self, group: object) -> Held:
+        return Held()
+
+
+def with_plugins(tmp_path: Path, **topologies: object) -> Services:
+    """Services with the built-in policies, and these topologies."""
+    plugins = load()
+    plugins = dataclasses.replace(
+        plugins, topologies={**plugins.topologies, **cast(Any, topologies)}
+    )
+    configs = cast(Any, NoConfigs())
+    return Services(tmp_path, plugins, configs, "00" * 16, dict, lambda: None, random.Random(1))
+
+
+class Failing:
+    """A topology with a mistake in it."""
+
+    def __init__(self, decision: object = None) -> None:
+        self.decision = decision
+
+    def decide(self, group: CensusGroup, me: str, now_us: int) -> TopologyDecision:
+        if self.decision is None:
+            raise ZeroDivisionError("by zero")
+        return cast(TopologyDecision, self.decision)
+
+
+@pytest.mark.parametrize(
+    ("topology", "problem"),
+    [(Failing(), "by zero"), (Failing("no decision"), "it returned 'no decision'")],
+)
+async def test_services_topology_that_fails_is_that_services_problem(
+    tmp_path: Path, topology: Failing, problem: str
+) -> None:
+    """A plugin's mistake ends neither the scan nor the supervisor."""
+    services = with_plugins(tmp_path, odd=topology)
+    loaded = await services.wish(Spec(name="web", command=["sleep", "60"], topology="odd"))
+    assert problem in loaded.problem
+    await services.stop_all()
+
+
+async def test_services_wish_after_the_end_starts_nothing(tmp_path: Path) -> None:
+    """A request that comes while the supervisor ends must not leave a process behind."""
+    services = with_plugins(tmp_path)
+    await services.stop_all()
+    with pytest.raises(ConflictError, match="ends"):
+        await services.wish(Spec(name="web", command=["sleep", "60"]))
+    with pytest.raises(ConflictError, match="ends"):
+        await services.scan()
+    assert not (tmp_path / "specs" / "web.toml").exists()
+
+
+async def test_services_wish_over_the_limit_writes_nothing(tmp_path: Path) -> None:
+    """One line, and no file that would be refused at each scan from then on."""
+    services = with_plugins(tmp_path)
+    for number in range(SERVICES_MAX):
+        services.loaded[f"s{number}"] = Loaded(Spec(name=f"s{number}", command=["true"]))
+    with pytest.raises(OperatorError, match="256 services are loaded, the limit"):
+        await services.wish(Spec(name="web", command=["true"]))
+    assert not (tmp_path / "specs").exists()
+
+
+async def test_services_unload_takes_the_warning_about_its_user_toml_along(tmp_path: Path) -> None:
+    """A warning about a service that is gone could never be mended."""
+    services = with_plugins(tmp_path)
+    (tmp_path / "svc" / "web").mkdir(parents=True)
+    (tmp_path / "svc" / "web" / "user.toml").write_text("a = ")
+    await services.wish(Spec(name="web", command=["sleep", "60"], desired="down"))
+    assert len(services.warnings) == 1
+    await services.unwish("web")
+    assert services.warnings == []
+    await services.stop_all()

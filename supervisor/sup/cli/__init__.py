@@ -19,6 +19,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from sup import __version__
 from sup.errors import ExitCode, OperatorError
+from sup.model.plain_text import one_line
 
 COMMANDS = {
     "run": "Run a supervisor, with or without a service.",
@@ -150,7 +151,7 @@ def run_command_line(args: Sequence[str] | None = None) -> int:
 
 
 def _complain(who: str, message: str, code: int) -> int:
-    click.echo(f"{who}: {' '.join(message.split())}", err=True)
+    click.echo(f"{who}: {one_line(message)}", err=True)
     return code
 
 

@@ -15,6 +15,7 @@ from sup.cli.client import CHANGE_SECONDS, Client, segment
 from sup.cli.options import SecondsRange, client_options, json_option, read_options
 from sup.cli.output import duration, echo_json, show
 from sup.errors import ExitCode, OperatorError
+from sup.model.plain_text import one_line, printable
 
 POLL_SECONDS = 0.2
 BAR_CELLS = 20
@@ -92,7 +93,8 @@ def apply(
 def show_command(client: Client, group: str, as_json: bool, watch: bool) -> None:
     """Show the gossiped configuration of GROUP: its version, author, and who has applied it."""
     path = f"/v1/groups/{segment(group)}/config"
-    show(lambda: client.get(path), view, as_json=as_json, watch=watch)
+    # The document itself is escaped as TOML, so that it can be applied again as it was.
+    show(lambda: client.get(path), view, as_json=as_json, watch=watch, raw=("config",))
 
 
 def view(answer: dict[str, Any]) -> str:
@@ -102,11 +104,11 @@ def view(answer: dict[str, Any]) -> str:
     lines = [f"# {answer['group']}, version {answer['version']}"]
     if answer.get("author"):
         age = f", {duration(time.time() - answer['stamp_s'])} ago" if answer.get("stamp_s") else ""
-        lines.append(f"# by {answer['author']}{age}")
+        lines.append(f"# by {one_line(answer['author'])}{age}")
     applied = answer.get("applied")
     if applied:
         lines.append(f"# applied by {applied['count']} of {applied['total']} members")
-    return "\n".join([*lines, tomli_w.dumps(answer["config"]).rstrip()])
+    return "\n".join([*lines, printable(tomli_w.dumps(answer["config"])).rstrip()])
 
 
 def _read(file: str) -> tuple[bytes, str]:

@@ -14,10 +14,10 @@ from sup.cli.output import echo_json
 @client_options
 @json_option
 def command(client: Client, member: str, as_json: bool) -> None:
-    """Declare the dead MEMBER (name or id) to have left for good.
+    """Declare MEMBER (name or id) to have left for good.
 
-    The others stop waiting for it. A member that still answers is not affected: it says so and
-    stays.
+    The others stop waiting for it. A member that hears this of itself stops its services and ends;
+    whoever starts it again brings it back.
     """
     answer = client.post(f"/v1/members/{segment(member)}/depart")
     if as_json:

@@ -8,7 +8,7 @@ import click
 
 from sup.cli.client import Client
 from sup.cli.options import read_options
-from sup.cli.output import duration, show, table
+from sup.cli.output import show, since, table
 
 
 @click.command()
@@ -26,7 +26,7 @@ def view(answer: dict[str, Any]) -> str:
             m["id"][:12],
             m["address"],
             m["state"],
-            duration(m["since_s"]),
+            since(m["since_s"]),
             f"{m['epoch']}.{m['incarnation']}",
         )
         for m in answer["members"]

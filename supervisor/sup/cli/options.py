@@ -1,13 +1,12 @@
 """Options that many commands share: which supervisor to ask, and in which form to answer.
 
-It decides where a state directory is when nobody says so. It opens nothing: ``Client`` connects on
+It opens nothing: ``Client`` connects on
 its first request.
 """
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,14 +15,12 @@ import click
 from click.core import ParameterSource
 
 from sup.cli.client import Client
+from sup.defaults import HTTP_ADDRESS, default_state_dir
 
 if TYPE_CHECKING:
     from sup.model.spec import Spec
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-DEFAULT_HTTP = "127.0.0.1:9631"
-DEFAULT_GOSSIP = "0.0.0.0:9638"
 
 
 class SecondsRange(click.FloatRange):
@@ -36,14 +33,6 @@ class SecondsRange(click.FloatRange):
         if seconds != seconds:
             self.fail(f"{value} is not a number of seconds", param, ctx)
         return seconds
-
-
-def default_state_dir() -> Path:
-    """``/var/lib/sup`` as root, else below ``$XDG_STATE_HOME`` or ``~/.local/state``."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/sup")
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "sup"
 
 
 def state_dir_option(function: F) -> F:
@@ -83,7 +72,7 @@ def client_options(function: F) -> F:
         envvar="SUP_ADDRESS",
         show_envvar=True,
         metavar="URL",
-        help=f"Ask over HTTP, as in http://{DEFAULT_HTTP}, and not through the state directory.",
+        help=f"Ask over HTTP, as in http://{HTTP_ADDRESS}, and not through the state directory.",
     )
     return state_dir_option(option(wrapper))  # type: ignore[return-value]
 

@@ -9,10 +9,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import click
+
+from sup.model.plain_text import printable
 
 WATCH_SECONDS = 2.0
 
@@ -75,7 +77,29 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def echo_json(value: Any) -> None:
     """The interface's own JSON, indented."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(_json(value, indent=2))
+
+
+def harmless(value: Any, raw: Collection[str] = ()) -> Any:
+    """An answer whose every text can be printed; values under the keys ``raw`` stay as they are."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [harmless(item, raw) for item in value]
+    if isinstance(value, dict):
+        return {
+            printable(key): item if key in raw else harmless(item, raw)
+            for key, item in value.items()
+        }
+    return value
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON that a terminal only prints: what is outside of printable text is escaped in it."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def show(
@@ -84,18 +108,22 @@ def show(
     *,
     as_json: bool,
     watch: bool,
+    raw: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Fetch and print; with ``watch``, again and again until Ctrl-C. Returns the last answer."""
+    """Fetch and print; with ``watch``, again and again until Ctrl-C. Returns the last answer.
+
+    ``view`` gets the answer made ``harmless``, but for the values under the keys ``raw``.
+    """
     while True:
         value = fetch()
         if watch and not as_json and sys.stdout.isatty():
             click.echo("\x1b[H\x1b[2J", nl=False)
         if as_json and watch:
-            click.echo(json.dumps(value, ensure_ascii=False))  # One line each: for a pipe.
+            click.echo(_json(value))  # One line each: for a pipe.
         elif as_json:
             echo_json(value)
         else:
-            click.echo(view(value))
+            click.echo(view(harmless(value, raw)))
         if not watch:
             return value
         sys.stdout.flush()

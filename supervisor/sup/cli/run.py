@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 import click
 
 from sup.cli.options import (
-    DEFAULT_GOSSIP,
-    DEFAULT_HTTP,
     SecondsRange,
     service_from,
     service_options,
     split_words,
     state_dir_option,
 )
+from sup.defaults import GOSSIP_ADDRESS, HTTP_ADDRESS
 
 if TYPE_CHECKING:
     from sup.model.spec import Spec
@@ -91,7 +90,7 @@ Exit codes:
 @click.option(
     "--listen-gossip",
     metavar="HOST:PORT",
-    default=DEFAULT_GOSSIP,
+    default=GOSSIP_ADDRESS,
     show_default=True,
     envvar="SUP_LISTEN_GOSSIP",
     show_envvar=True,
@@ -108,7 +107,7 @@ Exit codes:
 @click.option(
     "--listen-http",
     metavar="HOST:PORT",
-    default=DEFAULT_HTTP,
+    default=HTTP_ADDRESS,
     show_default=True,
     envvar="SUP_LISTEN_HTTP",
     show_envvar=True,

@@ -10,6 +10,7 @@ import click
 from sup.cli.client import Client
 from sup.cli.options import read_options
 from sup.cli.output import paint, show, since, table
+from sup.model.plain_text import one_line
 
 
 @click.command()
@@ -47,7 +48,7 @@ def services_table(services: Iterable[dict[str, Any]]) -> str:
     for s in services:
         for key in ("reason", "pending"):
             if s.get(key):
-                lines.append(f"{s['service']}: {s[key]}")
+                lines.append(f"{s['service']}: {one_line(s[key])}")
         if s["health"] in ("warning", "critical") and s.get("output"):
             lines.append(f"{s['service']}: {paint(s['health'])}: {s['output'].strip()}")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from sup.cli.client import Client
 from sup.cli.options import read_options
 from sup.cli.output import duration, paint, show
 from sup.cli.services import services_table
+from sup.model.plain_text import one_line
 
 
 @click.command()
@@ -39,7 +40,7 @@ def view(status: dict[str, Any]) -> str:
         lines.append(f"plugins    {', '.join(plugins)}")
     if status.get("local_health"):
         lines.append(f"overloaded local health {status['local_health']}: this host answers late")
-    lines += [f"{paint('warning')}    {text}" for text in status.get("warnings", [])]
+    lines += [f"{paint('warning')}    {one_line(text)}" for text in status.get("warnings", [])]
     if status["services"]:
         lines += ["", services_table(status["services"])]
     return "\n".join(lines)

@@ -299,7 +299,8 @@ async def reap_orphans() -> None:
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(REAP_INTERVAL_S)
-        reaper.reap(loop.time())
+        # In a thread: when there is a zombie it reads all of /proc.
+        await asyncio.to_thread(reaper.reap, loop.time())
 
 
 def _popen(

@@ -29,8 +29,11 @@ def address_parts(address: bytes) -> tuple[str, int]:
     return str(mapped or ip), int.from_bytes(address[16:18], "big")
 
 
-def member_answer(member: Member, state: str, now_us: int) -> dict[str, Any]:
-    """One row of ``/v1/members``."""
+def member_answer(member: Member, state: str, now_us: int, wall_s: float) -> dict[str, Any]:
+    """One row of ``/v1/members``; ``since_s`` is Unix seconds, as everywhere in ``/v1``.
+
+    ``now_us`` and ``wall_s`` are the ring's clock and the wall's at one moment.
+    """
     return {
         "id": member.id.hex(),
         "name": member.name,
@@ -38,7 +41,7 @@ def member_answer(member: Member, state: str, now_us: int) -> dict[str, Any]:
         "state": state,
         "epoch": member.epoch,
         "incarnation": member.incarnation,
-        "since_s": max(0, now_us - member.since_us) // 1_000_000,
+        "since_s": int(wall_s - max(0, now_us - member.since_us) / 1_000_000),
         "local": member.local,
         "version": member.version,
         "tags": dict(member.tags),

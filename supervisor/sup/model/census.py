@@ -7,7 +7,7 @@ carry over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -118,6 +118,26 @@ class Census:
         return self.groups.get(f"{service}.{group}", CensusGroup(service, group))
 
 
+class CensusMaker:
+    """Makes one census after another; a rumor that came again as it was is not decoded again."""
+
+    def __init__(self) -> None:
+        self._said: dict[bytes, ServiceRumor | None] = {}
+
+    def make(self, members: Iterable[MemberView], rumors: Iterable[RumorView]) -> Census:
+        """``build_census``, with what the last census was made of at hand. It holds no more."""
+        said: dict[bytes, ServiceRumor | None] = {}
+
+        def read(value: bytes) -> ServiceRumor | None:
+            if value not in said:
+                said[value] = self._said[value] if value in self._said else _read(value)
+            return said[value]
+
+        census = _join(members, rumors, read)
+        self._said = said
+        return census
+
+
 def build_census(members: Iterable[MemberView], rumors: Iterable[RumorView]) -> Census:
     """Join the service rumors with the members they are about.
 
@@ -125,15 +145,29 @@ def build_census(members: Iterable[MemberView], rumors: Iterable[RumorView]) -> 
     value never hides the others. The result depends on the sets alone, not on their order. O(n
     log n).
     """
+    return _join(members, rumors, _read)
+
+
+def _read(value: bytes) -> ServiceRumor | None:
+    try:
+        return decode(value)
+    except ServiceRumorError:
+        return None
+
+
+def _join(
+    members: Iterable[MemberView],
+    rumors: Iterable[RumorView],
+    read: Callable[[bytes], ServiceRumor | None],
+) -> Census:
     known = {member.id: member for member in members}
     groups: dict[str, dict[str, CensusMember]] = {}
     for rumor in rumors:
         member = known.get(rumor.origin)
         if member is None or rumor.kind != SERVICE_KIND or rumor.value is None:
             continue
-        try:
-            said = decode(rumor.value)
-        except ServiceRumorError:
+        said = read(rumor.value)
+        if said is None:
             continue
         row = _census_member(member, said)
         group = groups.setdefault(f"{said.service}.{said.group}", {})

@@ -4,9 +4,10 @@ Theory of operation. The service task turns what happens (a spawn, an exit, a wi
 operator) into events and looks the next state up here; it never computes a state by itself.
 ``STARTING`` covers the init hook and the spawn. ``STOPPING`` lasts from the stop signal until the
 whole process tree is gone and the post-stop hook has ended, so an exit in between does not leave
-it. A process that a former supervisor started and that still lives is ``ADOPTED``: it behaves as
-``UP``. ``BACKOFF`` waits before the next start; ``FAILED`` waits for the operator. A pair that is
-not in the table is a programming error and says so.
+it. A process that a former supervisor started and that still lives is ``ADOPTED`` until its first
+health check has run, which shows that it is in hand again: then it is ``UP`` like any other.
+``BACKOFF`` waits before the next start; ``FAILED`` waits for the operator. A pair that is not in
+the table is a programming error and says so.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Event(Enum):
     """The service is wanted up and may start, or the operator says: now."""
     ADOPT = "adopt"
     """A live process of an earlier supervisor has been found."""
+    CHECKED = "checked"
+    """The first health check after an adoption has run."""
     SPAWNED = "spawned"
     """The init hook succeeded and the process exists."""
     START_FAILED = "start_failed"
@@ -67,6 +70,7 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = MappingProxyType(
         (State.STARTING, Event.STOP): State.STOPPING,
         (State.UP, Event.EXITED): State.BACKOFF,
         (State.UP, Event.STOP): State.STOPPING,
+        (State.ADOPTED, Event.CHECKED): State.UP,
         (State.ADOPTED, Event.EXITED): State.BACKOFF,
         (State.ADOPTED, Event.STOP): State.STOPPING,
         (State.STOPPING, Event.EXITED): State.STOPPING,

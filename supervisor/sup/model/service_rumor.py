@@ -141,6 +141,10 @@ def decode(data: bytes) -> ServiceRumor:
     for table in (wire.exports, wire.sys):
         for name, value in table.items():
             _check_plain(value, name)
+    for name, value in wire.sys.items():
+        # An address with a line end in it would write lines into other hosts' configuration.
+        if isinstance(value, str) and not value.isprintable():
+            raise ServiceRumorError(f"sys {name!r} has characters that can't be shown")
     return ServiceRumor(
         service=wire.service,
         group=wire.group,

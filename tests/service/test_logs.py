@@ -1,0 +1,43 @@
+"""The supervisor's own log: one line per event, whatever others put into it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from sup import logs
+
+
+@pytest.fixture(autouse=True)
+def root_as_it_was() -> Iterator[None]:
+    """Other tests log as before."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], _ = before
+    root.setLevel(before[1])
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_log_hostile_name_is_one_printable_line(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A member's name can't fake an event, and can't steer the terminal of who reads."""
+    logs.configure(form, "info")
+    name = "eve\x1b[2J\nERROR sup: all is lost\x9b\u202e"
+    logging.getLogger("sup.x").info("member joined name=%s", name)
+    try:
+        raise ValueError(name)
+    except ValueError:
+        logging.getLogger("sup.x").exception("fault name=%s", name)
+    out = capsys.readouterr().err
+    assert all(c.isprintable() or c == "\n" for c in out)
+    lines = out.splitlines()
+    if form == "json":
+        assert len([json.loads(line) for line in lines]) == 2
+    else:
+        assert "eve\\u001b[2J\\u000aERROR sup: all is lost\\u009b\\u202e" in lines[0]
+        assert "fault" in lines[1]
