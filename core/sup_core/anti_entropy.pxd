@@ -15,6 +15,3 @@ cdef class AntiEntropy:
     cdef bint should_exchange(self, uint64_t digest, int64_t now) noexcept
     cdef bint take_turn(self, int64_t now) noexcept
     cdef int differing(self, const uint8_t* theirs, uint8_t* bits) noexcept
-
-cdef inline int bucket_of(uint64_t name) noexcept nogil:
-    return <int> ((name * 0x9E3779B97F4A7C15ULL) >> 57)

@@ -11,6 +11,7 @@ for three seconds at all: until then the gossip of the very change is still unde
 """
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memset
+from sup_core.identity cimport bucket_of
 from sup_core.limits cimport BUCKET_MAP_BYTES, BUCKETS
 
 cdef enum:

@@ -84,7 +84,7 @@ cdef void write_status(
 cdef void write_member(Writer* w, const Message* m) noexcept nogil
 cdef void write_rumor(Writer* w, const Message* m) noexcept nogil
 cdef void write_rumor_header(Writer* w, const Message* m) noexcept nogil
-cdef void write_join(Writer* w, Tag tag) noexcept nogil
+cdef void write_join(Writer* w, Tag tag, uint32_t padding) noexcept nogil
 cdef void write_buckets(Writer* w, const uint64_t* hashes) noexcept nogil
 cdef void write_sync(Writer* w, Tag tag, const uint8_t* bits) noexcept nogil
 cdef void write_pull(Writer* w, const Message* m) noexcept nogil

@@ -17,9 +17,11 @@ and every message is an array that opens with its integer tag:
    15 SYNCED    bit map of buckets; entries follow
 
 Elements after those a reader knows are skipped, and so are messages with a tag it does not know:
-a newer member may say more. Every count and size is checked against ``limits`` before it is used.
+a newer member may say more. A JOIN is padded by such an element. Every count and size is checked
+against ``limits`` before it is used.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 from sup_core.cursor cimport (
     CURSOR_OK,
     CURSOR_RANGE,
@@ -47,6 +49,7 @@ from sup_core.limits cimport (
     BUCKET_MAP_BYTES,
     BUCKETS,
     CARD_BYTES_MAX,
+    JOIN_BYTES_MIN,
     KEY_BYTES_MAX,
     NAME_BYTES_MAX,
     PROTOCOL_VERSION,
@@ -349,9 +352,14 @@ cdef void write_pull(Writer* w, const Message* m) noexcept nogil:
     write_uint(w, m.value_hash)
 
 
-cdef void write_join(Writer* w, Tag tag) noexcept nogil:
-    write_array(w, 1)
+cdef void write_join(Writer* w, Tag tag, uint32_t padding) noexcept nogil:
+    """``padding`` zero bytes, at most JOIN_BYTES_MIN, are an element that every reader skips."""
+    cdef uint8_t zeros[JOIN_BYTES_MIN]
+    write_array(w, 2 if padding else 1)
     write_uint(w, tag)
+    if padding:
+        memset(zeros, 0, sizeof(zeros))
+        write_bin(w, zeros, padding if padding < JOIN_BYTES_MIN else JOIN_BYTES_MIN)
 
 
 cdef void write_buckets(Writer* w, const uint64_t* hashes) noexcept nogil:

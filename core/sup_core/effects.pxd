@@ -13,6 +13,7 @@ cdef enum EffectKind:
     EFFECT_EXPIRED = 9      # ``row``'s suspicion ran out; ``seq``: checks; ``number``: first-hand
     EFFECT_ASK = 10         # ``row`` is said dead at ``number`` = epoch << 32 | incarnation: ask it
     EFFECT_GREET = 11       # greet seed ``row``
+    EFFECT_PROBE = 12       # probe ``row`` out of turn
 
 # How a piece of evidence reached this node.
 cdef enum Source:

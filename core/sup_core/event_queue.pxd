@@ -68,6 +68,8 @@ cdef class EventQueue:
     cdef int32_t first
     cdef int32_t count
     cdef uint64_t dropped
+    cdef int64_t held       # bytes of the rumors and cards that records refer to
     cdef bint told
     cdef EventRecord* push(self) noexcept
+    cdef void charge(self, const EventRecord* record) noexcept
     cdef bint pop(self, EventRecord* out) noexcept

@@ -1,13 +1,14 @@
 """Events that wait for the driver, as C records that become Python values only when polled.
 
-In order, once per transition. Bounded by EVENT_QUEUE_MAX: when the reader is that late the newest
+In order, once per transition. Bounded by EVENT_QUEUE_MAX records and EVENT_BYTES_MAX of what they
+keep alive: when the reader is that late the newest
 is dropped and counted, and one ``events_dropped`` tells the reader to re-read everything.
 """
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from sup_core.blobs cimport card_drop, rumor_drop
-from sup_core.limits cimport EVENT_QUEUE_MAX
+from sup_core.limits cimport EVENT_BYTES_MAX, EVENT_QUEUE_MAX
 
 SELF_NAMES = (
     "cut_off",
@@ -53,6 +54,10 @@ cdef class EventQueue:
         cdef int32_t i
         cdef EventRecord* grown
         cdef EventRecord* record
+        if self.held >= EVENT_BYTES_MAX:
+            self.dropped += 1
+            self.told = False
+            return NULL
         if self.count == self.capacity:
             wanted = self.capacity * 2 if self.capacity else 16
             grown = NULL
@@ -73,11 +78,16 @@ cdef class EventQueue:
         self.count += 1
         return record
 
+    cdef void charge(self, const EventRecord* record) noexcept:
+        """Count what a filled record keeps alive; called once for each."""
+        self.held += _kept_bytes(record)
+
     cdef bint pop(self, EventRecord* out) noexcept:
         """Move the oldest record out; its references go with it."""
         if self.count == 0:
             return False
         out[0] = self.ring[self.first]
+        self.held -= _kept_bytes(out)
         self.first = (self.first + 1) % self.capacity
         self.count -= 1
         if self.count == 0 and self.capacity > 1024:
@@ -87,3 +97,15 @@ cdef class EventQueue:
             self.capacity = 0
             self.first = 0
         return True
+
+
+cdef int64_t _kept_bytes(const EventRecord* record) noexcept:
+    # Several records may share a rumor; counted for each, so that the sum is a bound.
+    cdef int64_t size = 0
+    if record.card != NULL:
+        size += record.card.size
+    if record.rumor != NULL:
+        size += record.rumor.key_size + record.rumor.value_size
+    if record.previous != NULL:
+        size += record.previous.key_size + record.previous.value_size
+    return size

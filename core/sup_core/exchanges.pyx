@@ -61,7 +61,8 @@ cdef class Exchanges:
             self, int purpose, int slot, uint32_t generation, const Address* target, Writer* w
     ) noexcept:
         # Keep a request for the driver; when there are too many the new one is dropped, counted.
-        if w.full or len(self.waiting) >= REQUESTS_MAX:
+        # The queue is counted too: who waits is given up, what no driver took stays in it.
+        if w.full or len(self.waiting) >= REQUESTS_MAX or len(self.queue) >= REQUESTS_MAX:
             self.tally.counts[COUNT_REQUESTS_DROPPED] += 1
             if purpose == REQUEST_PULL:
                 self.pulls.failed(slot, generation, self.now)

@@ -49,10 +49,12 @@ cdef class FailureDetector:
     cdef Timers timers
     cdef Prng prng
     cdef Effects effects
-    cdef Probe probes[64]
+    cdef Probe* probes
+    cdef int probe_capacity
     cdef int probe_count
     cdef Relay* relays
     cdef int relay_high     # relays above it were never used
+    cdef int relay_capacity
     cdef int relay_count
     cdef uint32_t next_seq
     cdef int64_t srtt
@@ -68,6 +70,7 @@ cdef class FailureDetector:
     cdef uint64_t probes_refused
     cdef uint64_t probes_failed
     cdef int64_t rto(self) noexcept
+    cdef Relay* _free_relay(self) noexcept
     cdef void heard(self, int32_t row) noexcept
     cdef void period(self, int64_t now) noexcept
     cdef bint probing(self, int32_t row) noexcept

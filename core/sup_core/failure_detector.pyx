@@ -18,7 +18,8 @@ sections 3.1 and 4.3 (round robin); Lifeguard, Dadgar et al. 2017, section IV-A 
 for the time-out.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
 from sup_core.effects cimport (
     EFFECT_CHECKED,
     EFFECT_FAILED,
@@ -57,13 +58,11 @@ cdef class FailureDetector:
         self.prng = prng
         self.effects = effects
         self.next_seq = prng.draw_below(_SEQ_MAX) + 1
-        self.relays = <Relay*> calloc(RELAYS_MAX, sizeof(Relay))
-        if self.relays == NULL:
-            raise MemoryError
         for i in range(_RECENT):
             self.recent[i] = -1
 
     def __dealloc__(self) -> None:
+        free(self.probes)
         free(self.relays)
         free(self.order)
         free(self.order_generations)
@@ -143,7 +142,7 @@ cdef class FailureDetector:
         """Whether a probe of this member is under way."""
         cdef int i
         cdef int left = self.probe_count
-        for i in range(PROBES_MAX):
+        for i in range(self.probe_capacity):
             if left == 0:
                 break
             if self.probes[i].stage != STAGE_FREE:
@@ -158,21 +157,33 @@ cdef class FailureDetector:
 
     cdef Probe* _free_probe(self, int32_t row, int64_t now) noexcept:
         cdef int i
+        cdef int wanted
+        cdef void* p
         cdef Probe* probe
-        for i in range(PROBES_MAX):
-            probe = &self.probes[i]
-            if probe.stage == STAGE_FREE:
-                probe.row = row
-                probe.row_generation = self.table.generations[row]
-                probe.generation += 1
-                probe.seq = self._seq()
-                probe.asked = 0
-                probe.answers = 0
-                probe.started = now
-                self.probe_count += 1
-                return probe
-        self.probes_refused += 1
-        return NULL
+        for i in range(self.probe_capacity):
+            if self.probes[i].stage == STAGE_FREE:
+                break
+        else:
+            # The table grows with use: one or two probes are under way in a healthy ring.
+            i = self.probe_capacity
+            wanted = 2 * i if i else 4
+            p = realloc(self.probes, wanted * sizeof(Probe)) if wanted <= PROBES_MAX else NULL
+            if p == NULL:
+                self.probes_refused += 1
+                return NULL
+            self.probes = <Probe*> p
+            self.probe_capacity = wanted
+            memset(&self.probes[i], 0, (wanted - i) * sizeof(Probe))
+        probe = &self.probes[i]
+        probe.row = row
+        probe.row_generation = self.table.generations[row]
+        probe.generation += 1
+        probe.seq = self._seq()
+        probe.asked = 0
+        probe.answers = 0
+        probe.started = now
+        self.probe_count += 1
+        return probe
 
     cdef void _arm(self, Probe* probe, int64_t when) noexcept:
         probe.generation += 1
@@ -203,7 +214,7 @@ cdef class FailureDetector:
         """
         cdef int i
         cdef Probe* probe
-        for i in range(PROBES_MAX):
+        for i in range(self.probe_capacity):
             if self.probes[i].stage != STAGE_FREE and self.probes[i].row == row:
                 if self.probes[i].stage == STAGE_LAST_CHECK:
                     return False
@@ -325,7 +336,7 @@ cdef class FailureDetector:
         cdef int left = self.probe_count
         cdef Probe* probe
         cdef Relay* relay
-        for i in range(PROBES_MAX):
+        for i in range(self.probe_capacity):
             if left == 0:
                 break
             probe = &self.probes[i]
@@ -372,7 +383,7 @@ cdef class FailureDetector:
         cdef int i
         cdef int k
         cdef Probe* probe
-        for i in range(PROBES_MAX):
+        for i in range(self.probe_capacity):
             probe = &self.probes[i]
             if probe.stage == STAGE_FREE or probe.seq != seq:
                 continue
@@ -396,22 +407,36 @@ cdef class FailureDetector:
         if probe != NULL and (probe.stage == STAGE_INDIRECT or probe.stage == STAGE_LAST_CHECK):
             probe.answers += 1
 
+    cdef Relay* _free_relay(self) noexcept:
+        # The table grows with use up to RELAYS_MAX: most members never run more than a few at once.
+        cdef int i
+        cdef int wanted
+        cdef void* p
+        for i in range(self.relay_high):
+            if not self.relays[i].used:
+                return &self.relays[i]
+        if self.relay_high == self.relay_capacity:
+            wanted = self.relay_capacity * 2 if self.relay_capacity else 4
+            if wanted > RELAYS_MAX:
+                return NULL
+            p = realloc(self.relays, wanted * sizeof(Relay))
+            if p == NULL:
+                return NULL
+            self.relays = <Relay*> p
+            self.relay_capacity = wanted
+        memset(&self.relays[self.relay_high], 0, sizeof(Relay))
+        self.relay_high += 1
+        return &self.relays[self.relay_high - 1]
+
     cdef void ping_req(
             self, int32_t requester, uint32_t seq, int32_t subject, uint32_t budget_us, int64_t now
     ) noexcept:
         """Ping ``subject`` on behalf of ``requester``; a nack leaves at four fifths of the budget.
         """
-        cdef int i
-        cdef Relay* relay = NULL
-        for i in range(RELAYS_MAX):
-            if not self.relays[i].used:
-                relay = &self.relays[i]
-                break
+        cdef Relay* relay = self._free_relay()
         if relay == NULL:
             self.effects.add(EFFECT_NACK, requester, subject, seq, now, 0)
             return
-        if i >= self.relay_high:
-            self.relay_high = i + 1
         self.relay_count += 1
         relay.used = True
         relay.nacked = False
@@ -424,7 +449,10 @@ cdef class FailureDetector:
         relay.subject_generation = self.table.generations[subject]
         relay.budget = budget_us
         self.effects.add(EFFECT_PING, subject, -1, relay.seq, now, 0)
-        self.timers.arm(now + <int64_t> budget_us * 4 // 5, TIMER_RELAY, i, relay.generation)
+        self.timers.arm(
+            now + <int64_t> budget_us * 4 // 5, TIMER_RELAY, <int32_t> (relay - self.relays),
+            relay.generation
+        )
 
     cdef void relay_due(self, int32_t index, uint32_t generation, int64_t now) noexcept:
         """Send the nack; later give the relay up."""

@@ -79,7 +79,7 @@ def fuzz(
 ) -> int:
     """Feed ``count`` datagrams, one in ``random_share`` of pure chance; give the time after it.
 
-    ``corpus`` holds up to 512 packets of at most 1,400 bytes.
+    ``corpus`` holds up to 512 packets of at most DATAGRAM_BYTES_MAX bytes.
     """
     cdef Node n = node
     cdef Prng prng = Prng(seed)

@@ -32,6 +32,10 @@ cdef inline uint64_t short_of(const uint8_t* member_id) noexcept nogil:
         value = (value << 8) | member_id[i]
     return value
 
+# Where the digest of an entry with this name goes, 0..127.
+cdef inline int bucket_of(uint64_t name) noexcept nogil:
+    return <int> ((name * 0x9E3779B97F4A7C15ULL) >> 57)
+
 cdef uint64_t sip_hash(
     uint64_t key0, uint64_t key1, const uint8_t* data, size_t size
 ) noexcept nogil

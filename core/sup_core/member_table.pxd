@@ -27,6 +27,8 @@ cdef enum Flag:
     FLAG_DIGESTED = 4       # part of the digest
     FLAG_NEWS_CARD = 8      # gossip the whole card, not only the status
     FLAG_ASKED = 16         # asked for its card since it last sent one
+    FLAG_DOUBTED = 32       # held alive on old evidence; to be probed soon
+    FLAG_UNMENTIONED = 64   # not mentioned yet in the exchange that is being read
 
 # Precedence of evidence: epoch, then left, then incarnation, then state. One definition for
 # everybody.

@@ -41,6 +41,7 @@ cdef class Membership:
     cdef uint64_t ring
     cdef int64_t now
     cdef bint leaving
+    cdef bint entered       # a row began to count since the rumor rules looked
     cdef uint64_t card_count
     cdef int64_t question_window
     cdef int questions_used

@@ -248,6 +248,8 @@ cdef class Membership:
         """Enter a state, with the timers and the digest that belong to it. The digest is without
         the row.
         """
+        if state != STATE_SUSPECT and self.table.states[row] != STATE_SUSPECT:
+            self.entered = True
         self.suspicion.end(row)
         self.table.set_state(row, state, self.now)
         self.digest_in(row)
@@ -355,10 +357,10 @@ cdef class Membership:
             self.table.backoff_s[row] += 1
         if self.table.states[row] == STATE_UNSEEN and self.table.backoff_s[row] == 1:
             wait = wait // 16       # a first look soon: it was alive to somebody a moment ago
-        self.table.flags[row] |= FLAG_CONTACT_ARMED
-        self.timers.arm(
+        if self.timers.arm(
             self.now + self.jitter(wait), TIMER_CONTACT, row, self.table.generations[row]
-        )
+        ):
+            self.table.flags[row] |= FLAG_CONTACT_ARMED
 
     cdef bint question(self) noexcept:
         """Whether this second still has a question to spend."""
@@ -433,6 +435,7 @@ cdef class Membership:
         record.version = self.table.versions[row]
         record.since = self.table.since[row]
         record.card = card_share(self.table.cards[row])
+        self.notices.events.charge(record)
 
     cdef list why(self, int32_t row):
         """The latest suspicions and verdicts about a row, oldest first, one line each."""

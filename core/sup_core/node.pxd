@@ -5,6 +5,7 @@ from sup_core.codec cimport Header, Message
 from sup_core.counters cimport Tally
 from sup_core.cursor cimport Reader, Writer
 from sup_core.dissemination cimport Dissemination
+from sup_core.doubts cimport Doubts
 from sup_core.effects cimport Effect, Effects
 from sup_core.event_queue cimport Change, EventQueue, Reason, SelfCode
 from sup_core.exchanges cimport Exchanges
@@ -51,6 +52,8 @@ cdef class Node:
     cdef uint64_t ring
     cdef int64_t now
     cdef Seeds seeds
+    cdef size_t received    # bytes of the datagram that is being handled
+    cdef Doubts doubts
     cdef bint synced
     cdef int64_t left_at
 
@@ -83,11 +86,14 @@ cdef class Node:
     cdef void _contact(self, int32_t row) noexcept
     cdef void _ask(self, int32_t row, uint8_t state, uint32_t epoch, uint32_t incarnation) noexcept
     cdef bint _header(self, Reader* r, Header* header, const Address* source) noexcept
-    cdef void _greeted(self, int greeting, int32_t row, const Address* source) noexcept
+    cdef void _greeted(
+        self, int greeting, int32_t row, const Address* source, bint known
+    ) noexcept
     cdef void _nobody_answered(self) noexcept
+    cdef void _unmentioned(self, Py_ssize_t size, uint32_t count) noexcept
     cdef void _somebody_answered(self) noexcept
     cdef void _piggyback(self) noexcept
     cdef int64_t _sweep_interval(self) noexcept
     cdef int32_t _row_of(self, object id) except -2
-    cdef void _send_join(self, const Address* target, int tag) noexcept
+    cdef bint _send_join(self, const Address* target, int tag, size_t limit) noexcept
     cdef void _sweep(self) noexcept

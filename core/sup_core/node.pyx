@@ -53,6 +53,7 @@ from sup_core.codec cimport (
 from sup_core.counters cimport *
 from sup_core.cursor cimport Reader, reader_init
 from sup_core.dissemination cimport NEWS_MEMBERS, Dissemination
+from sup_core.doubts cimport Doubts
 from sup_core.effects cimport *
 from sup_core.event_queue cimport *
 from sup_core.exchanges cimport REQUEST_JOIN, REQUEST_PULL, Exchanges
@@ -91,6 +92,8 @@ cdef enum:
     # A snapshot is believed only by who has just started.
     _SNAPSHOT_AGE_US = 10000000
     _RETRY_CHECK_US = 500000
+    # Below what a body is cut at, so one of this size is complete.
+    _BODY_WHOLE_BYTES = 3000000
 
 
 cdef bint _address_of(object data, Address* out) except -1:
@@ -162,6 +165,7 @@ cdef class Node:
         self.pulls = Pulls(self.prng)
         self.stamps = Stamps()
         self.seeds = Seeds(self.table, self.timers, self.prng, self.effects)
+        self.doubts = Doubts(self.table, self.timers, self.prng, self.effects)
         self.packets = Packets(
             self.table, self.store, self.dissemination, self.suspicion, self.outbox, self.ring
         )
@@ -183,6 +187,7 @@ cdef class Node:
         self.anti_entropy.settings = &self.settings
         self.membership.settings = &self.settings
         self.seeds.settings = &self.settings
+        self.doubts.settings = &self.settings
         self.rumor_rules.settings = &self.settings
         return 0
 
@@ -210,6 +215,7 @@ cdef class Node:
             self.tally.counts[COUNT_OVERSIZE] += 1
             return
         self.tally.counts[COUNT_BYTES_IN] += <uint64_t> size
+        self.received = <size_t> size
         reader_init(&r, data, <size_t> size)
         if not self._header(&r, &header, source):
             return
@@ -339,6 +345,7 @@ cdef class Node:
                 how = SOURCE_SNAPSHOT if young and not self.synced else SOURCE_SYNC
                 self.synced = True
             self._messages(&r, header.count, row, &nowhere, how)
+            self._unmentioned(len(raw), header.count)
         if purpose == REQUEST_PULL:
             # A body that came ended the pull; else the source had something else.
             self.pulls.failed(slot, generation, now)
@@ -559,6 +566,7 @@ cdef class Node:
         found["pulls_given_up"] = self.pulls.given_up
         found["rumors_stored"] = self.store.count
         found["rumor_bytes"] = self.store.size
+        found["rumors_orphaned"] = self.rumor_rules.orphans
         found["members_live"] = self.table.live_count + 1
         found["members_rows"] = self.table.rows - self.table.free_count
         found["rto_us"] = self.detector.rto()
@@ -611,6 +619,7 @@ cdef class Node:
         cdef int greeting = 0
         cdef int32_t sender
         cdef bint datagram = how == SOURCE_GOSSIP
+        cdef bint known = row > 0
         if datagram and count > MESSAGES_PER_DATAGRAM_MAX:
             self.tally.counts[COUNT_MALFORMED] += 1
             return
@@ -627,13 +636,17 @@ cdef class Node:
                         row = sender
                         self.table.heard[row] = self.now
                 else:
-                    self.membership.member_message(&m, how)
+                    sender = self.membership.member_message(&m, how)
+                    if sender > 0:
+                        self.table.flags[sender] &= ~FLAG_UNMENTIONED
             elif m.tag == MSG_RUMOR:
                 self.rumor_rules.rumor_message(&m, row, how)
             elif m.tag == MSG_HEADER:
                 self.rumor_rules.header_message(&m, row)
             elif not datagram:
-                if m.tag != MSG_SYNCED:
+                if m.tag == MSG_SYNCED and how == SOURCE_SYNC and row > 0:
+                    self.doubts.expect(m.bits, self.now)
+                elif m.tag != MSG_SYNCED:
                     self.tally.counts[COUNT_UNKNOWN_MESSAGE] += 1
             elif m.tag == MSG_PING:
                 self._ping_message(&m, row, source)
@@ -653,14 +666,29 @@ cdef class Node:
             else:
                 self.tally.counts[COUNT_UNKNOWN_MESSAGE] += 1
         if greeting and row > 0:
-            self._greeted(greeting, row, source)
+            self._greeted(greeting, row, source, known)
 
-    cdef void _greeted(self, int greeting, int32_t row, const Address* source) noexcept:
+    cdef void _unmentioned(self, Py_ssize_t size, uint32_t count) noexcept:
+        # A member that is not in an exchange of its bucket is doubted; not so when the exchange did
+        # not hold all there is, or nothing: an empty answer is of somebody who has just started.
+        if size < _BODY_WHOLE_BYTES and count > 1:
+            self.doubts.unmentioned(self.now)
+        else:
+            self.doubts.mentioned()
+
+    cdef void _greeted(
+            self, int greeting, int32_t row, const Address* source, bint known
+    ) noexcept:
         # A seed answers with its own card and what it holds against the sender, about as much as it
         # got.
         self.seeds.answered(source, row)
         if greeting == MSG_JOIN:
-            self._send_join(source, MSG_WELCOME)
+            if self._send_join(source, MSG_WELCOME, AMPLIFICATION_MAX * self.received):
+                return
+            # Too short for the answer: the card goes only to where a member is already known to
+            # be, at the rate of questions.
+            if known and self.membership.question():
+                self._send_join(&self.table.addresses[row], MSG_WELCOME, DATAGRAM_BYTES_MAX)
         elif not self.synced and not self.exchanges.joining():
             self.exchanges.sync_with(source, NULL, row)
 
@@ -674,20 +702,26 @@ cdef class Node:
             self.membership.evidence(row, m.epoch, m.incarnation, m.state, m.other, REASON_NEWS)
 
     cdef void _ping_message(self, Message* m, int32_t row, const Address* source) noexcept:
+        cdef size_t answered
+        cdef size_t limit
         self.packets.open(self.now)
         write_ack(&self.packets.w, m.seq, self.anti_entropy.digest)
         self.packets.messages += 1
         if row > 0:
             if self.table.states[row] == STATE_SUSPECT or self.table.states[row] == STATE_DEAD:
                 self.packets.status(row)
-            self._piggyback()
+            if address_equal(source, &self.table.addresses[row]):
+                # News make an answer long: not for an address that somebody only claims.
+                self._piggyback()
             self.packets.send(source)
             self._compare(m.digest, row)
             return
+        answered = self.packets.w.size
         self.packets.send(source)
         # Somebody knows this member that this member does not know: ask for its card.
         if self.membership.question():
-            self._send_join(source, MSG_JOIN)
+            limit = AMPLIFICATION_MAX * self.received
+            self._send_join(source, MSG_JOIN, limit - answered if limit > answered else 0)
 
     cdef void _ack_message(self, Message* m, int32_t row) noexcept:
         if row <= 0:
@@ -769,6 +803,9 @@ cdef class Node:
                 )
         if self.pulls.count:
             self.exchanges.start_pulls()
+        if self.membership.entered or self.rumor_rules.stale_count:
+            self.membership.entered = False
+            self.rumor_rules.owners_changed()
 
     cdef void _perform(self, Effect* effect) noexcept:
         cdef int32_t row = effect.row
@@ -799,7 +836,10 @@ cdef class Node:
             p.send(&self.table.addresses[row])
         elif effect.what == EFFECT_GREET:
             if not self.membership.leaving:
-                self._send_join(&self.seeds.seeds[row].address, MSG_JOIN)
+                self._send_join(&self.seeds.seeds[row].address, MSG_JOIN, DATAGRAM_BYTES_MAX)
+        elif effect.what == EFFECT_PROBE:
+            if not self.membership.leaving:
+                self.detector.start(row, self.now)
         elif effect.what == EFFECT_ASK:
             self._ask(row, STATE_DEAD, <uint32_t> (effect.number >> 32), <uint32_t> effect.number)
         elif effect.what == EFFECT_FAILED:
@@ -843,6 +883,7 @@ cdef class Node:
     cdef void _somebody_answered(self) noexcept:
         if self.health.answered():
             self.notices.tell(SELF_REACHABLE, 0, NULL, self.now)
+            self.doubts.everybody(self.now)
 
     cdef void _piggyback(self) noexcept:
         self.dissemination.open_batch()
@@ -907,6 +948,8 @@ cdef class Node:
                 self._contact(row)
         elif timer.kind == TIMER_SEEDS:
             self.seeds.due(self.now)
+        elif timer.kind == TIMER_DOUBTS:
+            self.doubts.due(self.now)
         elif timer.kind == TIMER_PULLS:
             self.exchanges.pulls_armed = 0x7FFFFFFFFFFFFFFF
         elif timer.kind == TIMER_SWEEP:
@@ -935,13 +978,29 @@ cdef class Node:
         p.send(&self.table.addresses[row])
         self.detector.start(row, self.now)
 
-    cdef void _send_join(self, const Address* target, int tag) noexcept:
-        """Greet: this member's card, and in a welcome what is held against who asked."""
+    cdef bint _send_join(self, const Address* target, int tag, size_t limit) noexcept:
+        """Greet with this member's card, in at most ``limit`` bytes; False if that is too few.
+
+        A request is long enough for the welcome. If that is over the limit it is sent without card:
+        who pinged knows this member.
+        """
+        cdef uint32_t padding = 0
+        if tag == MSG_JOIN and self.table.cards[0].size < JOIN_BYTES_MIN:
+            padding = JOIN_BYTES_MIN - self.table.cards[0].size
         self.packets.open(self.now)
-        write_join(&self.packets.w, <Tag> tag)
+        write_join(&self.packets.w, <Tag> tag, padding)
         self.packets.messages += 1
         self.packets.member(0)
+        if self.packets.w.size > limit:
+            if tag != MSG_JOIN:
+                return False
+            self.packets.open(self.now)
+            write_join(&self.packets.w, <Tag> tag, 0)
+            self.packets.messages += 1
+            if self.packets.w.size > limit:
+                return False
         self.packets.send(target)
+        return True
 
     cdef int64_t _sweep_interval(self) noexcept:
         cdef int64_t interval = self.settings.tombstone_floor_us // 16
@@ -952,7 +1011,6 @@ cdef class Node:
         cdef int64_t floor = self.settings.tombstone_floor_us
         cdef int32_t i
         cdef int64_t age
-        self.rumor_rules.sweep()
         for i in range(1, self.table.rows):
             if self.table.states[i] < STATE_DEAD or self.table.states[i] == STATE_FREE:
                 continue
@@ -962,6 +1020,7 @@ cdef class Node:
             if age > floor:
                 self.rumor_rules.drop_of(self.table.ids[i].octets)
                 self.membership.forget(i)
+        self.rumor_rules.sweep()
         self.exchanges.expire()
 
 

@@ -6,7 +6,6 @@ whether to send.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from sup_core.anti_entropy cimport bucket_of
 from sup_core.blobs cimport RumorBlob, rumor_value
 from sup_core.codec cimport (
     Message,
@@ -19,7 +18,7 @@ from sup_core.codec cimport (
 )
 from sup_core.cursor cimport Writer, writer_init
 from sup_core.dissemination cimport NEWS_CLASSES, NEWS_MEMBERS, Dissemination
-from sup_core.identity cimport Address
+from sup_core.identity cimport Address, bucket_of
 from sup_core.limits cimport DATAGRAM_BYTES_MAX, INLINE_BYTES_MAX
 from sup_core.member_table cimport (
     FLAG_DIGESTED,

@@ -19,6 +19,7 @@ cdef class Pulls:
     cdef Prng prng
     cdef Pull* slots
     cdef int high           # slots above it were never used
+    cdef int capacity
     cdef int count
     cdef int flying
     cdef uint64_t refused
@@ -28,6 +29,7 @@ cdef class Pulls:
         self, uint64_t name, RumorBlob* wanted, uint32_t value_size, int32_t source,
         uint32_t source_generation, int64_t now
     ) noexcept
+    cdef int _free_slot(self) noexcept
     cdef bint _idle(self, int slot) noexcept
     cdef int next_start(self, int64_t now) noexcept
     cdef int64_t next_due(self) noexcept

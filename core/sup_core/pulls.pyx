@@ -6,7 +6,8 @@ again, so whoever is asked has it. After PULL_TRIES_MAX failures the pull is giv
 anti-entropy will announce it again. Bounded by PULLS_MAX.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
 from sup_core.blobs cimport RumorBlob, rumor_drop
 from sup_core.limits cimport PULL_TRIES_MAX, PULLS_MAX
 from sup_core.prng cimport Prng
@@ -23,9 +24,6 @@ cdef class Pulls:
 
     def __cinit__(self, Prng prng not None) -> None:
         self.prng = prng
-        self.slots = <Pull*> calloc(PULLS_MAX, sizeof(Pull))
-        if self.slots == NULL:
-            raise MemoryError
 
     def __dealloc__(self) -> None:
         cdef int i
@@ -68,15 +66,11 @@ cdef class Pulls:
                     pull.source_count += 1
                 return True
             self.end(i)
-        for i in range(PULLS_MAX):
-            if self.slots[i].wanted == NULL:
-                break
-        else:
+        i = self._free_slot()
+        if i < 0:
             self.refused += 1
             rumor_drop(wanted)
             return False
-        if i >= self.high:
-            self.high = i + 1
         pull = &self.slots[i]
         pull.wanted = wanted
         pull.name = name
@@ -91,6 +85,27 @@ cdef class Pulls:
         pull.due = now
         self.count += 1
         return True
+
+    cdef int _free_slot(self) noexcept:
+        # The table grows with use up to PULLS_MAX: a ring without large values has none.
+        cdef int i
+        cdef int wanted
+        cdef void* p
+        for i in range(self.high):
+            if self.slots[i].wanted == NULL:
+                return i
+        if self.high == self.capacity:
+            wanted = self.capacity * 2 if self.capacity else 4
+            if wanted > PULLS_MAX:
+                return -1
+            p = realloc(self.slots, wanted * sizeof(Pull))
+            if p == NULL:
+                return -1
+            self.slots = <Pull*> p
+            self.capacity = wanted
+        memset(&self.slots[self.high], 0, sizeof(Pull))
+        self.high += 1
+        return self.high - 1
 
     cdef bint _idle(self, int slot) noexcept:
         return self.slots[slot].wanted != NULL and not self.slots[slot].in_flight

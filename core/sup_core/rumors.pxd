@@ -23,12 +23,21 @@ cdef class Rumors:
     cdef Tally tally
     cdef int64_t now
     cdef uint64_t own_seq
+    cdef int32_t uncounted      # owner rumors that are not digested because of their owner
+    cdef int32_t orphans        # those whose owner is not in the member table
+    cdef int64_t orphan_bytes
+    cdef int64_t recounted
+    cdef bint stale_count
     cdef void rumor_message(self, Message* m, int32_t source, int how) noexcept
     cdef void header_message(self, Message* m, int32_t source) noexcept
     cdef bint wanted(self, Message* m, int how) noexcept
     cdef bint take(self, RumorBlob* blob, uint32_t age_s, bint news) noexcept
     cdef void overrule(self, Message* m) noexcept
     cdef object publish(self, object kind, object key, object value)
+    cdef int _standing(self, const RumorBlob* blob) noexcept
+    cdef void owners_changed(self) noexcept
+    cdef void recount(self) noexcept
+    cdef bint _aged(self, int32_t slot) noexcept
     cdef void drop(self, int32_t slot) noexcept
     cdef void drop_of(self, const uint8_t* origin) noexcept
     cdef void sweep(self) noexcept

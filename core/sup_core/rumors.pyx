@@ -4,6 +4,10 @@ dropped.
 A large one arrives as a header and is pulled. A last-writer stamp too far in the future is
 refused. An own rumor that the ring holds in a newer version than this member (it lost its state)
 is written above.
+
+A rumor that only its owner may write counts as long as the owner does: it is part of the digest
+exactly while the owner's row is, and one of an owner that is not in the table (it overtook the
+card, or is a forgery) waits a minute, within bounds, for the owner to become known.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
@@ -26,11 +30,13 @@ from sup_core.limits cimport (
     KEY_BYTES_MAX,
     ORIGIN_BYTES_MAX,
     ORIGIN_RUMORS_MAX,
+    ORPHAN_BYTES_MAX,
+    ORPHANS_MAX,
     RUMOR_BYTES_MAX,
     RUMORS_MAX,
     VALUE_BYTES_MAX,
 )
-from sup_core.member_table cimport MemberTable
+from sup_core.member_table cimport STATE_DEAD, STATE_LEFT, STATE_SUSPECT, MemberTable
 from sup_core.notices cimport Notices
 from sup_core.pulls cimport Pulls
 from sup_core.rumor_store cimport (
@@ -46,6 +52,15 @@ from sup_core.views cimport version_view
 
 from sup_core.errors import LimitError
 
+
+cdef enum:
+    _COUNTS = 0             # part of the digest
+    _WAITS = 1              # held for a member that is not shown yet, or not for long any more
+    _ORPHAN = 2             # of nobody who is known
+    # A card that was overtaken comes with the next exchange or two, seconds later.
+    _ORPHAN_AGE_US = 60000000
+    # Looking at all rumors costs; who floods new members must not make it happen per packet.
+    _RECOUNT_INTERVAL_US = 100000
 
 cdef class Rumors:
     """The rumor rules of one node."""
@@ -141,6 +156,9 @@ cdef class Rumors:
         cdef uint64_t old_hash = 0
         cdef uint64_t name
         cdef uint8_t digested = 0
+        cdef int standing
+        cdef bint fresh
+        cdef uint32_t cost
         cdef int64_t age_us = <int64_t> age_s * 1000000
         cdef int pull
         cdef Offer verdict
@@ -156,9 +174,19 @@ cdef class Rumors:
             self.tally.counts[COUNT_RUMOR_STALE] += 1
             rumor_drop(blob)
             return False
+        standing = self._standing(blob)
+        cost = blob.key_size + blob.value_size
+        if standing == _ORPHAN and (
+            (slot < 0 and self.orphans >= ORPHANS_MAX)
+            or self.orphan_bytes + cost > ORPHAN_BYTES_MAX
+        ):
+            self.tally.counts[COUNT_RUMOR_QUOTA] += 1
+            rumor_drop(blob)
+            return False
         if slot >= 0:
             digested = self.store.entries[slot].digested
             old_hash = self.store.entry_hash(slot)
+        fresh = slot < 0
         verdict = self.store.offer(blob, self.now - age_us, &slot, &previous)
         if verdict != OFFER_TAKEN:
             if verdict == OFFER_QUOTA:
@@ -173,8 +201,15 @@ cdef class Rumors:
         name = self.store.entries[slot].name
         if digested:
             self.anti_entropy.subtract(name, old_hash, self.now)
-        self.store.entries[slot].digested = 1
-        self.anti_entropy.add(name, self.store.entry_hash(slot), self.now)
+        if standing == _COUNTS:
+            self.store.entries[slot].digested = 1
+            self.anti_entropy.add(name, self.store.entry_hash(slot), self.now)
+        else:
+            self.store.entries[slot].digested = 0
+            self.uncounted += 1
+            if standing == _ORPHAN:
+                self.orphan_bytes += cost
+                self.orphans += fresh
         pull = self.pulls.find(name)
         if pull >= 0 and (
             (rule != RULE_OWNER and rule != RULE_WRITER) or self.store.weigh(
@@ -189,6 +224,7 @@ cdef class Rumors:
             record.what = EVENT_RUMOR
             record.rumor = rumor_share(self.store.entries[slot].blob)
             record.previous = previous
+            self.notices.events.charge(record)
         if news:
             self.dissemination.enqueue(NEWS_RUMORS, slot)
         return True
@@ -305,17 +341,88 @@ cdef class Rumors:
             ):
                 self.drop(slot)
 
+    cdef int _standing(self, const RumorBlob* blob) noexcept:
+        # Follows from the owner's row alone, so that members who agree on it agree on the digest.
+        cdef int32_t row
+        cdef uint8_t state
+        if rule_of(blob.kind) != RULE_OWNER:
+            return _COUNTS
+        row = self.table.find(short_of(blob.origin))
+        if row < 0 or memcmp(self.table.ids[row].octets, blob.origin, 16) != 0:
+            return _ORPHAN
+        state = self.table.states[row]
+        if row == 0 or state <= STATE_SUSPECT:
+            return _COUNTS
+        if state != STATE_DEAD and state != STATE_LEFT:
+            return _WAITS
+        if self.now - self.table.since[row] > self.settings.tombstone_floor_us // 2:
+            return _WAITS
+        return _COUNTS
+
+    cdef void owners_changed(self) noexcept:
+        """A member began to count: so do the rumors that waited for it."""
+        if self.uncounted and self.now - self.recounted >= _RECOUNT_INTERVAL_US:
+            self.recount()
+            self.stale_count = False
+        else:
+            self.stale_count = self.uncounted != 0
+
+    cdef void recount(self) noexcept:
+        """Put every owner rumor into the digest, or take it out, as its owner's row says."""
+        cdef int32_t i
+        cdef int standing
+        cdef RumorBlob* blob
+        self.recounted = self.now
+        self.uncounted = 0
+        self.orphans = 0
+        self.orphan_bytes = 0
+        for i in range(self.store.slots):
+            blob = self.store.entries[i].blob
+            if blob == NULL or rule_of(blob.kind) != RULE_OWNER:
+                continue
+            standing = self._standing(blob)
+            if standing != _COUNTS:
+                self.uncounted += 1
+                if standing == _ORPHAN:
+                    self.orphans += 1
+                    self.orphan_bytes += blob.key_size + blob.value_size
+                if self.store.entries[i].digested:
+                    self.anti_entropy.subtract(
+                        self.store.entries[i].name, self.store.entry_hash(i),
+                        self.anti_entropy.changed
+                    )
+                    self.store.entries[i].digested = 0
+            elif not self.store.entries[i].digested and not self._aged(i):
+                self.anti_entropy.add(
+                    self.store.entries[i].name, self.store.entry_hash(i), self.anti_entropy.changed
+                )
+                self.store.entries[i].digested = 1
+
+    cdef bint _aged(self, int32_t slot) noexcept:
+        # A tombstone past half the floor is part of nobody's digest.
+        return (
+            self.store.entries[slot].blob.tombstone != 0
+            and self.now - self.store.entries[slot].changed > self.settings.tombstone_floor_us // 2
+        )
+
     cdef void sweep(self) noexcept:
-        """Take tombstones past half the floor out of the digest, and drop what is past it."""
+        """Collect orphans; take tombstones past half the floor out of the digest, drop what is past
+        it.
+        """
         cdef int64_t floor = self.settings.tombstone_floor_us
         cdef int32_t i
         cdef int64_t age
         cdef RumorBlob* blob
         for i in range(self.store.slots):
             blob = self.store.entries[i].blob
-            if blob == NULL or not blob.tombstone:
+            if blob == NULL:
                 continue
             age = self.now - self.store.entries[i].changed
+            if age > _ORPHAN_AGE_US and self._standing(blob) == _ORPHAN:
+                self.drop(i)
+                continue
+            if not blob.tombstone:
+                continue
             if age > floor // 2 and self.store.entries[i].digested:
                 self.anti_entropy.subtract(
                     self.store.entries[i].name, self.store.entry_hash(i), self.anti_entropy.changed
@@ -323,6 +430,7 @@ cdef class Rumors:
                 self.store.entries[i].digested = 0
             if age > floor:
                 self.drop(i)
+        self.recount()
 
 
 cdef void _name_blob(RumorBlob* blob, Message* m) noexcept:

@@ -55,6 +55,23 @@ def settle_s(config: Config, network: Network, members: int) -> float:
     )
 
 
+def ghost_s(config: Config, network: Network, members: int) -> float:
+    """Bound from the return of a laggard until it has given up who all others have forgotten.
+
+    Its own probes are stretched threefold until one is answered, and two failed ones may be under
+    way; then it questions everybody, one after the other with half the interval of jitter, and
+    detects the ghost like anybody else; what bystanders hold takes their wait and two thirds more.
+    Then an exchange, and the contacts with members that were dead to it.
+    """
+    return (
+        9 * config.probe_interval_us / 1e6
+        + 1.5 * members / config.questions_per_second
+        + 5 / 3 * config.bystander_wait_us / 1e6
+        + detection_s(config, network, members)
+        + dissemination_s(config, members)
+    )
+
+
 def form(sim: Simulator, members: int, *, over: float = 1.0, ring: str = "sim") -> float:
     """Start a ring and wait until it agrees; return the seconds from the last start."""
     sim.add(members, ring=ring, over=over)

@@ -18,7 +18,7 @@ from sup_core.config import Config
 from sup_core.events import Event, MemberChange, MemberEvent, RumorEvent
 from sup_core.node import Node
 from sup_core.simulator import Simulator
-from sup_core.simulator_bounds import detection_s, dissemination_s, form, settle, settle_s
+from sup_core.simulator_bounds import detection_s, dissemination_s, form, ghost_s, settle, settle_s
 from sup_core.simulator_chaos import chaos
 from sup_core.simulator_checks import Check
 from sup_core.simulator_network import Network
@@ -137,10 +137,8 @@ def ghost(sim: Simulator, members: int) -> Measures:
     sim.run_until(lambda: others <= forgotten.times.keys(), 3 * floor, every=1.0, what="forgetting")
     before = sim.changes[MemberChange.JOINED]
     sim.heal()
-    # Nobody else holds the dead one, so the laggard's own probes have to come to it: at worst two
-    # shuffled rounds, of which every second period is a step.
-    limit = settle_s(sim.config, sim.network, members)
-    limit += 4 * members * sim.config.probe_interval_us / 1e6
+    # Nobody else holds the dead one: the laggard has to question everybody by itself.
+    limit = ghost_s(sim.config, sim.network, members)
     took = sim.run_until(sim.converged, limit, every=0.2, what="agreement")
     sim.run(2 * floor)
     for index in others:

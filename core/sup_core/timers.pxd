@@ -11,6 +11,7 @@ cdef enum TimerKind:
     TIMER_SWEEP = 8         # the tombstone floor
     TIMER_PULLS = 9
     TIMER_LEAVE = 10
+    TIMER_DOUBTS = 11
 
 cdef struct Timer:
     int64_t when

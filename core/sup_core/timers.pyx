@@ -2,12 +2,12 @@
 when it fires.
 
 O(log n) to arm and to pop. Equal deadlines fire in the order they were armed, so that a run
-replays. Bounded by TIMERS_MAX; what does not fit is refused and counted (each owner keeps at most
-one per row armed, so only a bug gets there).
+replays. Bounded by TIMERS_MAX; what does not fit is refused and counted. A flood of suspicions
+leaves stale ones behind and can get there: the last few places are kept for the node's own rhythm.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport free, realloc
-from sup_core.limits cimport TIMERS_MAX
+from sup_core.limits cimport TIMERS_MAX, TIMERS_RESERVED
 
 
 cdef inline bint _before(const Timer* a, const Timer* b) noexcept nogil:
@@ -28,7 +28,12 @@ cdef class Timers:
         cdef int32_t parent
         cdef int32_t wanted
         cdef Timer* grown
-        if self.count >= TIMERS_MAX:
+        cdef bint own = (
+            kind == TIMER_PERIOD or kind == TIMER_GOSSIP or kind == TIMER_SEEDS
+            or kind == TIMER_SWEEP or kind == TIMER_PULLS or kind == TIMER_LEAVE
+            or kind == TIMER_DOUBTS
+        )
+        if self.count >= (TIMERS_MAX if own else TIMERS_MAX - TIMERS_RESERVED):
             self.refused += 1
             return False
         if self.count == self.capacity:

@@ -62,7 +62,7 @@ def test_packet_of_a_node_is_one_msgpack_array_with_the_documented_head() -> Non
     head, messages = read(data)
     assert target == address(1)
     assert head == [1, ring_hash("test"), short(ME), 3, 0]
-    assert messages[0] == [JOIN]
+    assert messages[0][0] == JOIN
     assert messages[1][:3] == [MEMBER, ME, 0]
     assert messages[1][6:8] == [address(0), ["me", {}]]
 

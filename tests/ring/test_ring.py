@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import random
 import socket
@@ -118,6 +119,57 @@ def test_ring_three_members_converge_and_exchange_rumors(
             )
             rings[2].retract(CONFIG, b"redis.default")
             await until(lambda: not any(ring.rumors(CONFIG) for ring in rings), "retraction")
+
+    run(loop_factory, body)
+
+
+class Relay:
+    """A socket between two members that notes the size of every datagram it passes on."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.target = target
+        self.behind: tuple[str, int] = ("127.0.0.1", 0)
+        self.sizes: list[int] = []
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.setblocking(False)
+
+    def pass_on(self) -> None:
+        """Everything from the member behind goes to the target, all else to the member behind."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                data, source = self.socket.recvfrom(4096)
+                self.sizes.append(len(data))
+                to = self.target if source == self.behind else self.behind
+                self.socket.sendto(data, to)
+
+
+def test_ring_datagrams_on_the_wire_are_at_most_1400_bytes(
+    loop_factory: LoopFactory, tmp_path: Path
+) -> None:
+    """The tag of the edge is inside the 1400 bytes: a burst of news fills packets, none is over."""
+
+    async def body() -> None:
+        async with town(tmp_path) as made:
+            first = await made.start("m0")
+            relay = Relay(first.advertised)
+            loop = asyncio.get_running_loop()
+            loop.add_reader(relay.socket, relay.pass_on)
+            try:
+                port = relay.socket.getsockname()[1]
+                options = made.options("m1", (place(first),))
+                options = dataclasses.replace(options, advertise=f"127.0.0.1:{port}")
+                second = await Ring.open(options)
+                made.rings.append(second)
+                relay.behind = ("127.0.0.1", second._where.port)
+                await until(lambda: alive(first) == 2, "join")
+                for number in range(400):
+                    first.publish(SERVICE, b"key-%d" % number, b"x" * (number % 60))
+                await until(lambda: len(second.rumors(SERVICE)) == 400, "rumors")
+            finally:
+                loop.remove_reader(relay.socket)
+                relay.socket.close()
+            assert 1380 < max(relay.sizes) <= 1400
 
     run(loop_factory, body)
 

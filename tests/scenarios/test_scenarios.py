@@ -36,6 +36,11 @@ def test_scenario_of_forty_keeps_its_bounds(name: str) -> None:
     assert run_scenario(name, seed=2, members=40).measures
 
 
+def test_laggard_of_a_hundred_gives_its_ghost_up_in_seconds() -> None:
+    """It questions everybody when it is back; by the round robin alone this took minutes."""
+    assert run_scenario("ghost", seed=6, members=100).measures["settle_s"] < 20
+
+
 @pytest.mark.parametrize("members", [2, 3, 4, 5])
 @pytest.mark.parametrize("name", ["crash", "leave", "rumor", "restart", "pauses", "two-rings"])
 def test_scenario_of_a_few_keeps_its_bounds(name: str, members: int) -> None:

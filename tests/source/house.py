@@ -32,7 +32,7 @@ FLOORS: dict[int, str] = {
     # Mechanisms: siblings that never import each other.
     3: """
         sup_core.failure_detector sup_core.suspicion sup_core.local_health sup_core.dissemination
-        sup_core.anti_entropy sup_core.pulls sup_core.seeds
+        sup_core.anti_entropy sup_core.pulls sup_core.seeds sup_core.doubts
     """,
     # The node, and what it is made of besides the mechanisms.
     4: """

@@ -27,7 +27,7 @@ cdef enum:
     FLUSH_ROUNDS_MAX = 64     # 4,096 packets per input; the node's own bounds are far below
     RECEIVE_ERRORS_MAX = 64   # pending errors read off one socket per wake-up
     IN_BYTES = 2048           # above the 1400 of the protocol: a longer one shows as truncated
-    OUT_BYTES = 1408          # the 1400 of a node and the tag
+    OUT_BYTES = 1400          # a datagram on the wire: the node's DATAGRAM_BYTES_MAX and the tag
     TAG_BYTES = 8
     CONTROL_WORDS = 8         # 64 bytes for ancillary data, aligned
     SLOTS_MAX = 65536
