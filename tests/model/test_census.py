@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from sup.model.census import build_census
+from sup.model.census import CensusMaker, build_census
 from sup.model.health import Health
 from sup.model.service_rumor import SERVICE_KIND, ServiceRumor, encode
 from sup_core.events import Member, MemberState, Rumor, Version
@@ -86,3 +86,14 @@ def test_build_census_does_not_depend_on_order() -> None:
         again = build_census(members, rumors)
         assert again == expected
         assert list(again.groups) == list(expected.groups)
+
+
+def test_census_maker_is_build_census_and_holds_only_the_last() -> None:
+    """What it remembers changes no census, and what has left the ring leaves its memory."""
+    member = Member(b"\1" * 16, "anna", bytes(18), MemberState.ALIVE, 1, 0, 0)
+    values = [encode(ServiceRumor("web", "default", output=str(n))) for n in range(2)] + [b"junk"]
+    maker = CensusMaker()
+    for value in [*values, *values]:
+        rumors = [Rumor(1, b"k", member.id, Version(1, 1), value)]
+        assert maker.make([member], rumors) == build_census([member], rumors)
+        assert list(maker._said) == [value]
