@@ -134,6 +134,7 @@ cdef class Node:
         _address_of(address, &own)
         data = card_bytes(name, tags or {})
         self._assemble(seed, cards)
+        self.table.at(now)
         card = self.table.pool.intern(
             <const uint8_t*> (<const char*> (<bytes> member_id)), &own, <uint64_t> epoch << 16,
             <const uint8_t*> (<const char*> data), <uint32_t> len(data)
@@ -204,6 +205,7 @@ cdef class Node:
         # One clock for all parts; it never runs backwards within the node.
         if now > self.now:
             self.now = now
+        self.table.at(self.now)
         self.membership.now = self.now
         self.rumor_rules.now = self.now
         self.exchanges.now = self.now
