@@ -336,6 +336,10 @@ class Simulator(Engine):
         """Return what the events of a host's present process say about the others."""
         return self._told[index]
 
+    def live_count(self, index: int) -> int:
+        """Return how many others a member holds alive in their present life."""
+        return len(self._alive[index])
+
     def view(self, index: int) -> dict[str, MemberState]:
         """Return what a member holds of the others, by name (of two lives, the live one)."""
         ordered = sorted(self._told[index].items(), key=lambda item: -item[1].state)
