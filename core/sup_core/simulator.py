@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
+from sup_core.card_pool import CardPool
 from sup_core.config import Config
 from sup_core.events import Event, MemberChange, MemberEvent, MemberState, RumorEvent, Version
 from sup_core.node import Node
@@ -85,7 +86,9 @@ class Simulator(Engine):
         self.deaths: list[tuple[int, int, int]] = []  # (t_us, viewer, host) of every DIED event
         self.changes: dict[MemberChange, int] = dict.fromkeys(MemberChange, 0)
         self._checks = list(default_checks() if checks is None else checks)
-        self._node_type = node_type
+        # All members hold the cards that one process has of them, as a fleet in one process would.
+        pool = CardPool(seed)
+        self._node_type = partial(Node, cards=pool) if node_type is Node else node_type
         self._lives: list[Life] = []
         self._by_id: dict[bytes, Life] = {}
         self._told: list[dict[bytes, Seen]] = []
