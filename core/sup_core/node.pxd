@@ -65,6 +65,7 @@ cdef class Node:
     cdef Py_ssize_t transmit(self, uint8_t* buffer, Address* target) noexcept
     cdef void timeout(self, int64_t now) noexcept
     cdef int64_t next_due(self) noexcept
+    cdef bint has_news(self) noexcept
 
     # inside
     cdef int _assemble(self, object seed, CardPool cards) except -1

@@ -268,6 +268,13 @@ cdef class Node:
     cdef int64_t next_due(self) noexcept:
         return self.timers.next_due()
 
+    cdef bint has_news(self) noexcept:
+        """Whether ``poll_event``, ``poll_request`` or ``has_left`` may have something to say."""
+        return (
+            self.events.count != 0 or self.membership.leaving or len(self.exchanges.queue) != 0
+            or (self.events.dropped != 0 and not self.events.told)
+        )
+
     cdef void timeout(self, int64_t now) noexcept:
         """Fire what is due."""
         cdef Timer timer
