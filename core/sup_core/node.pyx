@@ -383,7 +383,8 @@ cdef class Node:
         for data in checked:
             _address_of(data, &address)
             if not address_equal(&address, self.table.address(0)):
-                self.seeds.add(&address, self.now)
+                if not self.seeds.add(&address, self.now):
+                    raise MemoryError
         self.seeds.due(self.now)
         self._settle()
 
@@ -492,7 +493,7 @@ cdef class Node:
         """
         if not self.exchanges.queue:
             return None
-        return self.exchanges.queue.popleft()
+        return self.exchanges.queue.pop(0)
 
     def poll_event(self):
         """The next event, None when there is none."""
@@ -609,7 +610,7 @@ cdef class Node:
         # Row 0 is this member; its item leaves the lane when it was told often enough.
         return (
             self.dissemination.lanes[0].count == 0
-            or self.dissemination.lanes[0].items[0].level < 0
+            or not self.dissemination.queued(NEWS_MEMBERS, 0)
         )
 
     def why(self, id):
