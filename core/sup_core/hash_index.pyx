@@ -1,8 +1,8 @@
 """An open-addressed map from 64-bit keys to row numbers, in C memory.
 
 Linear probing, at most half full, deletion by shifting back: no tombstones, so a lookup stays
-short after any amount of churn. Empty it has no memory. The salt comes from the node's seed: whoever chooses keys cannot
-choose collisions.
+short after any amount of churn. Empty it has no memory. The salt comes from the node's seed:
+whoever chooses keys cannot choose collisions.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc

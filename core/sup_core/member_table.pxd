@@ -69,6 +69,7 @@ cdef class MemberTable:
     cdef void at(self, int64_t now) noexcept
     cdef uint32_t tick(self, int64_t when) noexcept
     cdef bint grow(self) noexcept
+    cdef size_t block_bytes(self) noexcept
     cdef uint64_t _mixed(self, uint64_t short_id) noexcept
     cdef uint32_t _home(self, uint64_t mixed) noexcept
     cdef void _put(self, int32_t row) noexcept

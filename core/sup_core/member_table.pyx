@@ -103,7 +103,7 @@ cdef class MemberTable:
         if wanted > MEMBERS_MAX:
             wanted = MEMBERS_MAX
         slots = wanted + wanted // 3 + 4
-        at = <uint8_t*> malloc(wanted * _ROW_BYTES + slots * sizeof(uint32_t))
+        at = <uint8_t*> malloc(<size_t> wanted * _ROW_BYTES + slots * sizeof(uint32_t))
         if at == NULL:
             return False
         self.block = at
@@ -128,6 +128,9 @@ cdef class MemberTable:
             if self.states[row] != STATE_FREE:
                 self._put(row)
         return True
+
+    cdef size_t block_bytes(self) noexcept:
+        return self.capacity * _ROW_BYTES + self.slots * sizeof(uint32_t)
 
     cdef uint64_t _mixed(self, uint64_t short_id) noexcept:
         # Salted: whoever chooses ids cannot choose collisions. The upper half is the place in the
