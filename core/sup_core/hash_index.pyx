@@ -6,6 +6,7 @@ whoever chooses keys cannot choose collisions.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from sup_core.prng cimport Prng
 
 cdef enum:
     _KEPT_SIZE = 64
@@ -15,7 +16,8 @@ cdef class HashIndex:
     """Maps a key to a row >= 0; ``find`` gives -1 for an unknown key."""
 
     def __cinit__(self, salt: int) -> None:
-        self.salt = <uint64_t> (salt & 0xFFFFFFFFFFFFFFFF) | 1
+        # Small numbers are no good salts: it is a factor of the hash.
+        self.salt = Prng(salt).draw() | 1
         # Memory comes with the first key: most nodes hold no suspicion, many no rumor.
 
     def __dealloc__(self) -> None:

@@ -70,8 +70,6 @@ cdef class MemberTable:
     cdef uint32_t tick(self, int64_t when) noexcept
     cdef bint grow(self) noexcept
     cdef size_t block_bytes(self) noexcept
-    cdef uint64_t _mixed(self, uint64_t short_id) noexcept
-    cdef uint32_t _home(self, uint64_t mixed) noexcept
     cdef void _put(self, int32_t row) noexcept
     cdef void _take_out(self, int32_t row) noexcept
     cdef int32_t find(self, uint64_t short_id) noexcept
@@ -84,6 +82,15 @@ cdef class MemberTable:
     ) noexcept
     cdef int32_t random_live(self, Prng prng) noexcept
     cdef int32_t next_in_order(self) noexcept
+
+    # Salted: whoever chooses ids cannot choose collisions. The upper half is the place in the
+    # index, the lowest 16 bits are kept in the entry.
+    cdef inline uint64_t _mixed(self, uint64_t short_id) noexcept:
+        cdef uint64_t mixed = (short_id ^ self.salt) * 0x9E3779B97F4A7C15ULL
+        return (mixed ^ (mixed >> 32)) * (self.salt | 1)
+
+    cdef inline uint32_t _home(self, uint64_t mixed) noexcept:
+        return <uint32_t> (((mixed >> 32) * self.slots) >> 32)
 
     # What a row's card says; pointers are good until the row gets another card.
     cdef inline uint64_t short_id(self, int32_t row) noexcept:

@@ -57,7 +57,8 @@ cdef class MemberTable:
     """The members that one node knows of."""
 
     def __cinit__(self, salt: int, CardPool pool not None) -> None:
-        self.salt = <uint64_t> (salt & 0xFFFFFFFFFFFFFFFF)
+        # Small numbers are no good salts: it is a factor of the hash.
+        self.salt = Prng(salt).draw()
         self.pool = pool
         self.successor = -2
         self.free_first = NO_ROW
@@ -131,15 +132,6 @@ cdef class MemberTable:
 
     cdef size_t block_bytes(self) noexcept:
         return self.capacity * _ROW_BYTES + self.slots * sizeof(uint32_t)
-
-    cdef uint64_t _mixed(self, uint64_t short_id) noexcept:
-        # Salted: whoever chooses ids cannot choose collisions. The upper half is the place in the
-        # index, the lowest 16 bits are kept in the entry.
-        cdef uint64_t mixed = (short_id ^ self.salt) * 0x9E3779B97F4A7C15ULL
-        return (mixed ^ (mixed >> 32)) * (self.salt | 1)
-
-    cdef uint32_t _home(self, uint64_t mixed) noexcept:
-        return <uint32_t> (((mixed >> 32) * self.slots) >> 32)
 
     cdef void _put(self, int32_t row) noexcept:
         # There is a free slot: the index is three quarters full when all rows are in use.

@@ -67,7 +67,8 @@ cdef class Membership:
     cdef bint renew_own_card(
         self, const Address* address, const uint8_t* data, uint32_t size
     ) noexcept
-    cdef uint64_t row_hash(self, int32_t row) noexcept
+    cdef uint64_t row_hash(self, int32_t row, uint32_t epoch) noexcept
+    cdef void _digest_out(self, int32_t row, uint32_t epoch) noexcept
     cdef void digest_out(self, int32_t row) noexcept
     cdef void digest_in(self, int32_t row) noexcept
     cdef int64_t jitter(self, int64_t wait) noexcept

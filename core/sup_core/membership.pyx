@@ -191,13 +191,13 @@ cdef class Membership:
             self.table.admit(row, epoch, incarnation, state)
             self.show(row, reason)
             return
-        self.digest_out(row)
         admission = self.table.admit(row, epoch, incarnation, state)
         if admission == ADMIT_REFUSED:
             self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
         if admission != ADMIT_RAISED and admission != ADMIT_CHANGED:
-            self.digest_in(row)
             return
+        # With the epoch that it was entered with. Most evidence changes nothing and costs no hash.
+        self._digest_out(row, held_epoch)
         if held == STATE_UNSEEN:
             if state == STATE_DEAD or state == STATE_LEFT:
                 self.enter(row, state)
@@ -320,21 +320,24 @@ cdef class Membership:
         self.dissemination.enqueue(NEWS_MEMBERS, 0)
         return True
 
-    cdef uint64_t row_hash(self, int32_t row) noexcept:
+    cdef uint64_t row_hash(self, int32_t row, uint32_t epoch) noexcept:
         cdef uint8_t raw[40]
         cdef uint64_t words[3]
         cdef uint8_t state = self.table.states[row]
         memcpy(raw, self.table.id_of(row), 16)
-        words[0] = self.table.epochs[row]
+        words[0] = epoch
         words[1] = self.table.version(row)
         words[2] = state if state == STATE_DEAD or state == STATE_LEFT else <uint8_t> STATE_ALIVE
         memcpy(raw + 16, words, 24)
         return sip_hash(self.ring, 1, raw, 40)
 
     cdef void digest_out(self, int32_t row) noexcept:
+        self._digest_out(row, self.table.epochs[row])
+
+    cdef void _digest_out(self, int32_t row, uint32_t epoch) noexcept:
         if self.table.flags[row] & FLAG_DIGESTED:
             self.anti_entropy.subtract(
-                self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed
+                self.table.short_id(row), self.row_hash(row, epoch), self.anti_entropy.changed
             )
             self.table.flags[row] &= ~FLAG_DIGESTED
 
@@ -350,7 +353,8 @@ cdef class Membership:
         ):
             return
         self.anti_entropy.add(
-            self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed
+            self.table.short_id(row), self.row_hash(row, self.table.epochs[row]),
+            self.anti_entropy.changed
         )
         self.table.flags[row] |= FLAG_DIGESTED
 
