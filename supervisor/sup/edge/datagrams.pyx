@@ -216,22 +216,28 @@ cdef class Hub:
     def _on_ready(self):
         cdef epoll_event events[EVENTS]
         cdef Slot* slot
-        cdef int count, number, _round
-        cdef bint is_all = False
+        cdef int count, number, heard, _round
+        cdef bint is_fired = False
         self._busy = True
         try:
             for _round in range(EPOLL_ROUNDS_MAX):
                 count = epoll_wait(self._epoll_fd, events, EVENTS, 0)
+                heard = 0
                 for number in range(count):
                     slot = self._find(events[number].data.u64)
                     if slot != NULL:  # NULL: removed in this batch, or the timer
+                        heard += 1
                         slot.is_drained = self._read(slot, IMMEDIATE + BATCHES_MAX * BATCH)
                         self._touch(slot)
-                if count < EVENTS:
-                    is_all = True
+                if count < EVENTS and not is_fired and self._armed <= clock_now():
+                    self._fire_due(True)
+                    is_fired = True
+                elif count < EVENTS and (heard == 0 or self._used < SHARED_SLOTS):
                     break
-            if self._armed <= clock_now():
-                self._fire_due(is_all)
+                # Members that share the hub write to each other: what one of them just sent waits
+                # in the socket of another, and a round here is cheaper than one of the loop.
+            if not is_fired and self._armed <= clock_now():
+                self._fire_due(False)
         finally:
             self._busy = False
         self._finish()
