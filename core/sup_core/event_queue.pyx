@@ -7,8 +7,12 @@ is dropped and counted, and one ``events_dropped`` tells the reader to re-read e
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
-from sup_core.blobs cimport card_drop, rumor_drop
+from sup_core.blobs cimport rumor_drop
+from sup_core.card_pool cimport card_drop
 from sup_core.limits cimport EVENT_BYTES_MAX, EVENT_QUEUE_MAX
+
+cdef enum:
+    _KEPT_CAPACITY = 16
 
 SELF_NAMES = (
     "cut_off",
@@ -90,7 +94,7 @@ cdef class EventQueue:
         self.held -= _kept_bytes(out)
         self.first = (self.first + 1) % self.capacity
         self.count -= 1
-        if self.count == 0 and self.capacity > 1024:
+        if self.count == 0 and self.capacity > _KEPT_CAPACITY:
             # A burst is over: give its memory back.
             free(self.ring)
             self.ring = NULL

@@ -1,11 +1,14 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from sup_core.anti_entropy cimport AntiEntropy
+from sup_core.card_pool cimport Card
 from sup_core.codec cimport Message
 from sup_core.counters cimport Tally
 from sup_core.dissemination cimport Dissemination
 from sup_core.effects cimport Effects
 from sup_core.event_queue cimport Change, Reason
 from sup_core.failure_detector cimport FailureDetector
+from sup_core.hash_index cimport HashIndex
+from sup_core.identity cimport Address
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport MemberTable
 from sup_core.notices cimport Notices
@@ -17,11 +20,12 @@ from sup_core.timers cimport Timers
 cdef struct Why:
     int64_t at
     uint64_t accuser
-    Reason reason
-    uint8_t state
     uint32_t incarnation
+    uint8_t reason          # a Reason
+    uint8_t state
 
 cdef struct WhyRing:
+    int32_t row
     uint32_t count
     Why entries[4]
 
@@ -45,10 +49,13 @@ cdef class Membership:
     cdef uint64_t card_count
     cdef int64_t question_window
     cdef int questions_used
-    cdef WhyRing** whys
+    cdef WhyRing* whys          # of the few rows that anything was ever said against
+    cdef HashIndex whys_of      # row -> its place there
+    cdef int32_t whys_count
     cdef int32_t whys_capacity
     cdef int32_t member_message(self, Message* m, int how) noexcept
-    cdef bint take_card(self, int32_t row, Message* m, bint known) noexcept
+    cdef Card* _card(self, Message* m) noexcept
+    cdef bint take_card(self, int32_t row, Message* m) noexcept
     cdef void evidence(
         self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser,
         Reason reason
@@ -57,7 +64,9 @@ cdef class Membership:
     cdef void enter(self, int32_t row, uint8_t state) noexcept
     cdef void show(self, int32_t row, Reason reason) noexcept
     cdef void about_me(self, uint32_t epoch, uint32_t incarnation, uint8_t state) noexcept
-    cdef void own_card_changed(self) noexcept
+    cdef bint renew_own_card(
+        self, const Address* address, const uint8_t* data, uint32_t size
+    ) noexcept
     cdef uint64_t row_hash(self, int32_t row) noexcept
     cdef void digest_out(self, int32_t row) noexcept
     cdef void digest_in(self, int32_t row) noexcept
@@ -69,4 +78,5 @@ cdef class Membership:
         self, int32_t row, uint8_t state, uint32_t incarnation, uint64_t accuser, Reason reason
     ) noexcept
     cdef void member_event(self, int32_t row, Change change, Reason reason, uint64_t other) noexcept
+    cdef void _forget_why(self, int32_t row) noexcept
     cdef list why(self, int32_t row)

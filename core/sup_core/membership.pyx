@@ -8,10 +8,10 @@ live member becomes a question to it, an unknown member answers a ping first. Ev
 verdict keeps who said it, and when.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy
 from sup_core.anti_entropy cimport AntiEntropy
-from sup_core.blobs cimport card_drop, card_new, card_share
+from sup_core.card_pool cimport Card, card_drop, card_share
 from sup_core.codec cimport Message
 from sup_core.counters cimport *
 from sup_core.dissemination cimport NEWS_MEMBERS, Dissemination
@@ -25,7 +25,8 @@ from sup_core.effects cimport (
 )
 from sup_core.event_queue cimport *
 from sup_core.failure_detector cimport FailureDetector
-from sup_core.identity cimport address_equal, short_of, sip_hash
+from sup_core.hash_index cimport HashIndex
+from sup_core.identity cimport Address, address_equal, short_of, sip_hash
 from sup_core.limits cimport INCARNATION_JUMP_MAX, WHY_MAX
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport *
@@ -62,11 +63,9 @@ cdef class Membership:
         self.notices = notices
         self.tally = tally
         self.ring = <uint64_t> ring
+        self.whys_of = HashIndex(0)
 
     def __dealloc__(self) -> None:
-        cdef int32_t i
-        for i in range(self.whys_capacity):
-            free(self.whys[i])
         free(self.whys)
 
     cdef int32_t member_message(self, Message* m, int how) noexcept:
@@ -76,15 +75,16 @@ cdef class Membership:
         cdef int64_t age_us = <int64_t> m.age_s * 1000000
         cdef bint old_news
         cdef bint gone = m.state == STATE_DEAD or m.state == STATE_LEFT
+        cdef Card* card
         if row == 0:
-            if memcmp(self.table.ids[0].octets, m.id, 16) != 0:
+            if memcmp(self.table.id_of(0), m.id, 16) != 0:
                 self.tally.counts[COUNT_CARD_REFUSED] += 1
                 self.notices.tell(SELF_SHORT_ID_CLASH, short_of(m.id), &m.address, self.now)
                 return -1
             if (
                 m.epoch == self.table.epochs[0]
-                and m.version == self.table.versions[0]
-                and not address_equal(&m.address, &self.table.addresses[0])
+                and m.version == self.table.version(0)
+                and not address_equal(&m.address, self.table.address(0))
             ):
                 self.notices.tell(SELF_DUPLICATE_ID, m.epoch, &m.address, self.now)
             self.about_me(m.epoch, m.incarnation, m.state)
@@ -94,22 +94,25 @@ cdef class Membership:
             # the digest.
             if gone and (how == SOURCE_GOSSIP or age_us > self.settings.tombstone_floor_us // 2):
                 return -1
-            row = self.table.add(m.id, self.now)
+            card = self._card(m)
+            row = self.table.add(card, self.now) if card != NULL else -1
             if row < 0:
+                card_drop(card)
                 self.tally.counts[COUNT_TABLE_FULL] += 1
                 return -1
             self.table.epochs[row] = m.epoch
             self.table.incarnations[row] = m.incarnation
-        elif memcmp(self.table.ids[row].octets, m.id, 16) != 0:
+        elif memcmp(self.table.id_of(row), m.id, 16) != 0:
             self.tally.counts[COUNT_CARD_REFUSED] += 1
             self.notices.tell(SELF_SHORT_ID_CLASH, short_of(m.id), &m.address, self.now)
             return -1
-        if not self.take_card(row, m, known):
-            return row
-        if not known:
+        if known:
+            if not self.take_card(row, m):
+                return row
+        else:
             if gone:
                 self.enter(row, m.state)
-                self.table.since[row] = self.now - age_us
+                self.table.set_since(row, self.now - age_us)
                 self.tell_gone(row)
             elif how == SOURCE_SYNC or how == SOURCE_DISK or m.state == STATE_SUSPECT:
                 # Hearsay: it answers before it is shown. A suspect may be forgotten here.
@@ -148,26 +151,27 @@ cdef class Membership:
         )
         return row
 
-    cdef bint take_card(self, int32_t row, Message* m, bint known) noexcept:
+    cdef Card* _card(self, Message* m) noexcept:
+        return self.table.pool.intern(m.id, &m.address, m.version, m.card, m.card_size)
+
+    cdef bint take_card(self, int32_t row, Message* m) noexcept:
         # The larger card version wins; equal versions with different content are two holders of one
         # id.
-        if self.table.cards[row] != NULL and m.version <= self.table.versions[row]:
-            if m.version == self.table.versions[row] and m.epoch == self.table.epochs[row] and (
-                not address_equal(&m.address, &self.table.addresses[row])
+        cdef Card* card
+        if m.version <= self.table.version(row):
+            if m.version == self.table.version(row) and m.epoch == self.table.epochs[row] and (
+                not address_equal(&m.address, self.table.address(row))
                 or m.card_size != self.table.cards[row].size
                 or memcmp(m.card, self.table.cards[row].data, m.card_size) != 0
             ):
                 self.notices.tell(SELF_DUPLICATE_ID, self.table.short_id(row), &m.address, self.now)
             return True
-        card = card_new(m.card, m.card_size)
+        card = self._card(m)
         if card == NULL:
             return False
         self.digest_out(row)
-        card_drop(self.table.cards[row])
-        self.table.cards[row] = card
-        self.table.addresses[row] = m.address
-        self.table.versions[row] = m.version
-        if known and self.table.states[row] <= STATE_LEFT:
+        self.table.set_card(row, card)
+        if self.table.states[row] <= STATE_LEFT:
             self.digest_in(row)
             self.table.flags[row] |= FLAG_NEWS_CARD
             self.dissemination.enqueue(NEWS_MEMBERS, row)
@@ -220,7 +224,7 @@ cdef class Membership:
                     )
                 else:
                     self.member_event(row, CHANGE_UPDATED, REASON_NEW_EPOCH, 0)
-                if epoch > held_epoch and (self.table.versions[row] >> 16) == epoch:
+                if epoch > held_epoch and (self.table.version(row) >> 16) == epoch:
                     self.table.flags[row] |= FLAG_NEWS_CARD
             elif state == STATE_SUSPECT:
                 if reason != REASON_PROBE_FAILED:
@@ -298,21 +302,31 @@ cdef class Membership:
         self.health.refuted()
         self.dissemination.enqueue(NEWS_MEMBERS, 0)
 
-    cdef void own_card_changed(self) noexcept:
-        self.digest_out(0)
+    cdef bint renew_own_card(
+            self, const Address* address, const uint8_t* data, uint32_t size
+    ) noexcept:
+        """Another address or other tags; False when out of memory."""
+        cdef Card* card = self.table.pool.intern(
+            self.table.id_of(0), address,
+            (<uint64_t> self.table.epochs[0] << 16) + self.card_count + 1, data, size
+        )
+        if card == NULL:
+            return False
         self.card_count += 1
-        self.table.versions[0] = (<uint64_t> self.table.epochs[0] << 16) + self.card_count
+        self.digest_out(0)
+        self.table.set_card(0, card)
         self.digest_in(0)
         self.table.flags[0] |= FLAG_NEWS_CARD
         self.dissemination.enqueue(NEWS_MEMBERS, 0)
+        return True
 
     cdef uint64_t row_hash(self, int32_t row) noexcept:
         cdef uint8_t raw[40]
         cdef uint64_t words[3]
         cdef uint8_t state = self.table.states[row]
-        memcpy(raw, self.table.ids[row].octets, 16)
+        memcpy(raw, self.table.id_of(row), 16)
         words[0] = self.table.epochs[row]
-        words[1] = self.table.versions[row]
+        words[1] = self.table.version(row)
         words[2] = state if state == STATE_DEAD or state == STATE_LEFT else <uint8_t> STATE_ALIVE
         memcpy(raw + 16, words, 24)
         return sip_hash(self.ring, 1, raw, 40)
@@ -331,7 +345,7 @@ cdef class Membership:
             return
         if (
             (state == STATE_DEAD or state == STATE_LEFT)
-            and self.now - self.table.since[row] > self.settings.tombstone_floor_us // 2
+            and self.now - self.table.since(row) > self.settings.tombstone_floor_us // 2
             and row != 0
         ):
             return
@@ -381,41 +395,55 @@ cdef class Membership:
         self.dissemination.remove(NEWS_MEMBERS, row)
         if self.table.states[row] != STATE_UNSEEN:
             self.member_event(row, CHANGE_FORGOTTEN, REASON_FLOOR, 0)
-        if row < self.whys_capacity:
-            free(self.whys[row])
-            self.whys[row] = NULL
+        self._forget_why(row)
         self.table.forget(row)
 
     cdef void note(
             self, int32_t row, uint8_t state, uint32_t incarnation, uint64_t accuser, Reason reason
     ) noexcept:
         """Remember who said what about a member, the latest WHY_MAX."""
+        cdef int32_t at = self.whys_of.find(<uint64_t> row)
         cdef int32_t wanted
         cdef void* p
         cdef Why* entry
-        if state == STATE_ALIVE and (row >= self.whys_capacity or self.whys[row] == NULL):
-            return
-        if row >= self.whys_capacity:
-            wanted = self.table.capacity
-            p = realloc(self.whys, wanted * sizeof(WhyRing*))
-            if p == NULL:
+        if at < 0:
+            if state == STATE_ALIVE:
                 return
-            self.whys = <WhyRing**> p
-            memset(
-                self.whys + self.whys_capacity, 0, (wanted - self.whys_capacity) * sizeof(WhyRing*)
-            )
-            self.whys_capacity = wanted
-        if self.whys[row] == NULL:
-            self.whys[row] = <WhyRing*> calloc(1, sizeof(WhyRing))
-            if self.whys[row] == NULL:
+            if self.whys_count == self.whys_capacity:
+                wanted = self.whys_capacity + self.whys_capacity // 2 + 2
+                p = realloc(self.whys, wanted * sizeof(WhyRing))
+                if p == NULL:
+                    return
+                self.whys = <WhyRing*> p
+                self.whys_capacity = wanted
+            at = self.whys_count
+            if not self.whys_of.put(<uint64_t> row, at):
                 return
-        entry = &self.whys[row].entries[self.whys[row].count % WHY_MAX]
-        self.whys[row].count += 1
+            self.whys_count += 1
+            self.whys[at].row = row
+            self.whys[at].count = 0
+        entry = &self.whys[at].entries[self.whys[at].count % WHY_MAX]
+        self.whys[at].count += 1
         entry.at = self.now
         entry.accuser = accuser
-        entry.reason = reason
+        entry.reason = <uint8_t> reason
         entry.state = state
         entry.incarnation = incarnation
+
+    cdef void _forget_why(self, int32_t row) noexcept:
+        # The last one takes the place.
+        cdef int32_t at = self.whys_of.find(<uint64_t> row)
+        if at < 0:
+            return
+        self.whys_of.remove(<uint64_t> row)
+        self.whys_count -= 1
+        if at != self.whys_count:
+            self.whys[at] = self.whys[self.whys_count]
+            self.whys_of.change(<uint64_t> self.whys[at].row, at)
+        if self.whys_count == 0:
+            free(self.whys)
+            self.whys = NULL
+            self.whys_capacity = 0
 
     cdef void member_event(
             self, int32_t row, Change change, Reason reason, uint64_t other
@@ -427,13 +455,13 @@ cdef class Membership:
         record.code = change
         record.reason = reason
         record.other = other
-        record.id = self.table.ids[row]
-        record.address = self.table.addresses[row]
+        record.id = self.table.cards[row].id
+        record.address = self.table.cards[row].address
         record.state = self.table.states[row]
         record.epoch = self.table.epochs[row]
         record.incarnation = self.table.incarnations[row]
-        record.version = self.table.versions[row]
-        record.since = self.table.since[row]
+        record.version = self.table.version(row)
+        record.since = self.table.since(row)
         record.card = card_share(self.table.cards[row])
         self.notices.events.charge(record)
 
@@ -442,9 +470,10 @@ cdef class Membership:
         cdef WhyRing* ring
         cdef uint32_t first
         cdef uint32_t i
-        if row < 0 or row >= self.whys_capacity or self.whys[row] == NULL:
+        cdef int32_t at = self.whys_of.find(<uint64_t> row)
+        if at < 0:
             return []
-        ring = self.whys[row]
+        ring = &self.whys[at]
         first = ring.count - WHY_MAX if ring.count > WHY_MAX else 0
         return [_why_text(&ring.entries[i % WHY_MAX]) for i in range(first, ring.count)]
 

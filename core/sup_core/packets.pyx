@@ -42,6 +42,11 @@ cdef enum:
     _BODY_BYTES_MAX = 3500000
 
 
+# One buffer for all nodes of the process: a packet is begun, filled and handed to the outbox
+# within one call into one node, and such a call never lets go of the interpreter's lock.
+cdef uint8_t _datagram[DATAGRAM_BYTES_MAX]
+
+
 cdef class Packets:
     """Builds the packets of one node, one at a time."""
 
@@ -56,6 +61,7 @@ cdef class Packets:
         self.suspicion = suspicion
         self.outbox = outbox
         self.ring = <uint64_t> ring
+        self.buffer = _datagram
 
     cdef void open(self, int64_t now) noexcept:
         """Begin a datagram."""
@@ -99,20 +105,20 @@ cdef class Packets:
         cdef Message m
         cdef size_t size = w.size
         cdef uint8_t state = self.table.states[row]
-        if state == STATE_FREE or self.table.cards[row] == NULL:
+        if state == STATE_FREE:
             return False
         # A suspicion is not told by card: who only reads it would count as an accuser.
         m.state = state if state == STATE_DEAD or state == STATE_LEFT else <uint8_t> STATE_ALIVE
-        m.id = self.table.ids[row].octets
+        m.id = self.table.id_of(row)
         m.epoch = self.table.epochs[row]
         m.incarnation = self.table.incarnations[row]
-        m.version = self.table.versions[row]
-        m.address = self.table.addresses[row]
+        m.version = self.table.version(row)
+        m.address = self.table.cards[row].address
         m.card = self.table.cards[row].data
         m.card_size = self.table.cards[row].size
         m.age_s = 0
         if m.state != STATE_ALIVE:
-            m.age_s = _age_s(self.now - self.table.since[row])
+            m.age_s = _age_s(self.now - self.table.since(row))
         write_member(w, &m)
         return _kept(w, size)
 
