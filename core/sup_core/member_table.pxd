@@ -42,6 +42,7 @@ cdef class MemberTable:
     cdef int32_t free_count
     cdef int32_t alive_count        # alive ones among them
     cdef int32_t successor          # cached answer of next_in_order, -2 unknown
+    cdef int32_t predecessor        # the same for previous_in_order
     cdef HashIndex index
     cdef MemberId* ids
     cdef Address* addresses
@@ -69,3 +70,6 @@ cdef class MemberTable:
     ) noexcept
     cdef int32_t random_live(self, Prng prng) noexcept
     cdef int32_t next_in_order(self) noexcept
+    cdef int32_t previous_in_order(self) noexcept
+    cdef int32_t _nearest(self, bint behind) noexcept
+    cdef void _neighbours_changed(self, int32_t row, bint alive) noexcept

@@ -921,7 +921,7 @@ cdef class Node:
                 break
             for i in range(count):
                 self.packets.send(&self.table.addresses[targets[i]])
-        self.dissemination.close_batch(count)
+        self.dissemination.close_batch(self.dissemination.copies)
 
     # ------------------------------------------------------------------ timers
 
