@@ -116,6 +116,8 @@ cdef class Membership:
                 self.arm_contact(row)
                 if how != SOURCE_DISK and self.question():
                     self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
+            elif how == SOURCE_SELF:
+                self.show(row, REASON_ANSWERED)
             else:
                 self.show(row, REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC)
             return row
@@ -263,8 +265,11 @@ cdef class Membership:
         """Show a member that was not shown before, and tell others of it."""
         self.digest_out(row)
         self.enter(row, STATE_ALIVE)
-        self.table.flags[row] |= FLAG_NEWS_CARD
-        self.dissemination.enqueue(NEWS_MEMBERS, row)
+        if reason != REASON_SYNC:
+            # Who gave the snapshot knows it, and so does everybody else: a thousand newcomers
+            # that tell all they were just given are most of the cost of a mass start.
+            self.table.flags[row] |= FLAG_NEWS_CARD
+            self.dissemination.enqueue(NEWS_MEMBERS, row)
         self.member_event(row, CHANGE_JOINED, reason, 0)
 
     cdef void about_me(self, uint32_t epoch, uint32_t incarnation, uint8_t state) noexcept:
