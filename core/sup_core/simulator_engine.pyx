@@ -19,7 +19,8 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from sup_core.blobs cimport card_drop, rumor_drop
+from sup_core.blobs cimport rumor_drop
+from sup_core.card_pool cimport card_drop
 from sup_core.event_queue cimport EventRecord
 from sup_core.identity cimport ADDRESS_BYTES, Address, address_bytes, address_read
 from sup_core.limits cimport STREAM_BYTES_MAX
