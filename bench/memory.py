@@ -2,10 +2,10 @@
 
 Question: how many bytes per member of a ring of 100, and how many per (node, member) pair? Each
 size runs in a process of its own: a simulated ring in light mode, one pool of cards, formed, then
-quiet for some simulated seconds (above 2,000 members it starts acquainted). Two answers for each size: the growth of the process (resident
-memory after the ring minus before it, the simulator and everything Python included), and what the
-nodes themselves account for, by part. The figure per pair is the slope between two sizes, so what
-every node has once is not in it.
+quiet for some simulated seconds (above 2,000 members it starts acquainted). Two answers for each
+size: the growth of the process (resident memory after the ring minus before it, the simulator and
+everything Python included), and what the nodes themselves account for, by part. The figure per
+pair is the slope between two sizes, so what every node has once is not in it.
 
     python bench/memory.py
     python bench/memory.py --members 100 1000 10000 --json
