@@ -9,7 +9,8 @@ from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-from sup_core.blobs cimport card_drop, rumor_drop
+from sup_core.blobs cimport rumor_drop
+from sup_core.card_pool cimport card_drop
 from sup_core.codec cimport (
     Message,
     finish_packet,
