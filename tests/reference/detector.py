@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sup_core.config import Config
 from tests.reference.members import Member
+
+from sup_core.config import Config
 
 RTO_FIRST_US = 200_000
 SECOND_LOOK_PINGS = 3

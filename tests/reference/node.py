@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sup_core.config import Config
 from tests.reference import digest, wire
 from tests.reference.detector import (
     ANSWERS_TO_DECLARE,
@@ -32,11 +31,15 @@ from tests.reference.members import Admission, Evidence, Member, State, weigh
 from tests.reference.news import Lane, News
 from tests.reference.rumors import Held, Rumor, Rumors, key_of, rule_of
 
+from sup_core.config import Config
+
 SECOND = 1_000_000
 RETRY_CHECK_US = 500_000
 DATAGRAM_BYTES_MAX = 1392
 JOIN_BYTES_MIN = 272
 AMPLIFICATION_MAX = 3
+TICK_US = 1 << 14
+"""Times of members are kept in ticks."""
 DIRECT = {wire.PING, wire.ACK, wire.PING_REQ, wire.NACK, wire.RELAYED, wire.JOIN, wire.WELCOME}
 DIRECT |= {wire.BUCKETS}
 Parcel = tuple[bytes, list[list[Any]]]
@@ -59,7 +62,7 @@ class ReferenceNode:
         self.probes: list[Probe] = []
         self.relays: list[Relay] = []
         self.suspicions: dict[int, Suspicion] = {}
-        self.recent: list[int] = []
+        self.recent: list[int | None] = [None] * RECENT
         self.round: set[int] = set()
         self.skipped: set[int] = set()
         self.doubted: set[int] = set()
@@ -78,6 +81,8 @@ class ReferenceNode:
         self.exchange_window = self.exchanges = 0
         self.differs_since: int | None = None
         self.changed = 0
+        self.entered = self.stale = self.waiting = False
+        self.recounted = 0
         self.counts = dict.fromkeys(("malformed", "refuted", "declared", "evidence_refused"), 0)
 
     # -------------------------------------------------------------- questions
@@ -202,7 +207,8 @@ class ReferenceNode:
     def card_of(self, who: Member) -> list[Any]:
         """A member with its card; a suspicion is not told that way."""
         state = who.state if who.state >= State.DEAD else State.ALIVE
-        age = (self.now - who.since) // SECOND if state != State.ALIVE else 0
+        since = who.since // TICK_US * TICK_US
+        age = (self.now - since) // SECOND if state != State.ALIVE else 0
         numbers = [who.epoch, who.incarnation, who.version]
         return [wire.MEMBER, who.id, int(state), *numbers, who.address, who.card, age]
 
@@ -214,9 +220,7 @@ class ReferenceNode:
 
     # ------------------------------------------------------------------ inputs
 
-    def handle_datagram(
-        self, data: bytes, source: bytes, now: int, observed: list[Parcel]
-    ) -> None:
+    def handle_datagram(self, data: bytes, source: bytes, now: int, observed: list[Parcel]) -> None:
         """A datagram came, and these packets were sent upon it."""
         self.now, self.observed = max(self.now, now), observed
         if len(data) > DATAGRAM_BYTES_MAX:
@@ -241,9 +245,9 @@ class ReferenceNode:
     def hear(self, sender: Member) -> None:
         """Who was heard from lately is the first choice as a helper."""
         sender.heard = self.now
-        if self.recent and self.recent[-1] == sender.short:
+        if self.recent[-1] == sender.short:
             return
-        self.recent = [*self.recent, sender.short][-RECENT:]
+        self.recent = [*self.recent[1:], sender.short]
 
     def messages(
         self, packet: wire.Packet, sender: Member | None, source: bytes, size: int
@@ -252,7 +256,7 @@ class ReferenceNode:
         if packet.announced > wire.DATAGRAM_MESSAGES_MAX:
             self.counts["malformed"] += 1
             return
-        greeting = 0
+        greeting, known = 0, sender is not None
         for message in packet.messages:
             tag = message[0]
             if tag == wire.STATUS:
@@ -277,10 +281,14 @@ class ReferenceNode:
             elif tag in (wire.JOIN, wire.WELCOME):
                 greeting = tag
         self.counts["malformed"] += packet.malformed
-        if greeting == wire.JOIN and sender is not None:
-            self.greet(wire.WELCOME, source, AMPLIFICATION_MAX * size)
+        if greeting != wire.JOIN or sender is None:
+            return
+        if not self.greet(wire.WELCOME, source, AMPLIFICATION_MAX * size):
+            # Too short for an answer to where anybody may claim to be; only to where it is known.
+            if known and self.question():
+                self.greet(wire.WELCOME, sender.address, DATAGRAM_BYTES_MAX)
 
-    def greet(self, tag: int, address: bytes, limit: int) -> None:
+    def greet(self, tag: int, address: bytes, limit: int) -> bool:
         """Send one's card, padded when it asks for an answer; nothing that is over the limit."""
         own = self.card_of(self.me)
         missing = JOIN_BYTES_MIN - len(wire.encode(self.me.card))
@@ -290,7 +298,8 @@ class ReferenceNode:
         for messages in ([opening, own], [[tag]] if tag == wire.JOIN else None):
             if messages and wire.size(messages, self.head()) <= limit:
                 self.send(address, messages, news=False)
-                return
+                return True
+        return False
 
     # ----------------------------------------------------------------- members
 
@@ -317,11 +326,16 @@ class ReferenceNode:
             self.about_me(said)
             return who
         if who is None:
-            if said.state >= State.DEAD:
+            if said.state >= State.DEAD and not himself:
+                # The end of somebody who was never known is no news.
                 return None
             who = Member(id, epoch, incarnation, version=version, address=address, card=card)
             self.members[short] = who
-            if said.state == State.SUSPECT:
+            if said.state >= State.DEAD:
+                who.shown = True
+                self.enter(who, said.state)
+                self.event("died" if said.state == State.DEAD else "left", who)
+            elif said.state == State.SUSPECT:
                 self.ask_later(who)
                 if self.question():
                     self.effects.append(lambda: self.ping(who, 0))
@@ -341,7 +355,13 @@ class ReferenceNode:
         return who
 
     def evidence(
-        self, who: Member, said: Evidence, accuser: int, *, answered: bool = False, own: bool = False
+        self,
+        who: Member,
+        said: Evidence,
+        accuser: int,
+        *,
+        answered: bool = False,
+        own: bool = False,
     ) -> None:
         """Weigh evidence about another member, and let follow what it changes."""
         held, hidden = who.held, not who.shown
@@ -393,6 +413,7 @@ class ReferenceNode:
     def enter(self, who: Member, state: State) -> None:
         """Enter a state; the suspicion that was is over."""
         self.suspicions.pop(who.short, None)
+        self.entered |= State.SUSPECT not in (state, who.state)
         who.state, who.since = state, self.now
         if state == State.DEAD:
             who.backoff = 0
@@ -427,8 +448,7 @@ class ReferenceNode:
             self.news.members.put(me.short)
 
     def ask_later(self, who: Member) -> None:
-        """Contact a dead or hidden member after its wait, which doubles, with a quarter of jitter.
-        """
+        """Contact a dead or hidden member after its wait, which doubles, with a quarter of jitter."""
         if who.contacts and who.contacts[-1][1] >= self.now and not self.passed(who):
             return
         wait = self.config.contact_min_us << who.backoff
@@ -455,16 +475,38 @@ class ReferenceNode:
         """A rumor of somebody; owners here are known members other than this one."""
         held = self.rumors.held.get(key_of(rumor))
         merged = self.rumors.merge(rumor)
-        if rumor.value is None and held is None and 2 * age * SECOND > self.config.tombstone_floor_us:
+        if (
+            rumor.value is None
+            and held is None
+            and 2 * age * SECOND > self.config.tombstone_floor_us
+        ):
             return
         if merged is None:
             return
-        owner = self.members.get(int.from_bytes(rumor.origin[:8]))
-        counted = rule_of(rumor.kind) != "owner" or (owner is not None and owner.shown)
-        key = key_of(merged)
+        key, counted = key_of(merged), self.counts_now(rumor)
         self.rumors.held[key] = Held(merged, self.now - age * SECOND, counted)
-        self.changed = self.now
+        self.waiting |= not counted
+        if counted or (held is not None and held.counted):
+            self.changed = self.now
         self.news.rumors.put(key)
+
+    def counts_now(self, rumor: Rumor) -> bool:
+        """What only its owner may write counts while its owner is shown."""
+        owner = self.members.get(int.from_bytes(rumor.origin[:8]))
+        return rule_of(rumor.kind) != "owner" or (owner is not None and owner.shown)
+
+    def recount(self) -> None:
+        """Somebody came or went: so may what waited for it. Not ten times a second."""
+        if not self.entered and not self.stale:
+            return
+        self.entered = False
+        if not self.waiting or self.now - self.recounted < SECOND // 10:
+            self.stale = self.waiting
+            return
+        self.recounted, self.stale = self.now, False
+        for held in self.rumors.held.values():
+            held.counted = self.counts_now(held.rumor)
+        self.waiting = not all(held.counted for held in self.rumors.held.values())
 
     # ---------------------------------------------------------------- messages
 
@@ -623,7 +665,8 @@ class ReferenceNode:
         self.skipped |= {short for short in self.round if self.members[short] not in free}
         if chosen.short not in self.round:
             assert self.round <= self.skipped, "probed again while the round is not over"
-            self.round, self.skipped = {one.short for one in self.live()}, set()
+            self.round = {one.short for one in self.live()}
+            self.skipped = self.round - {one.short for one in free}
         self.round.discard(chosen.short)
         self.probe(chosen)
 
@@ -671,8 +714,8 @@ class ReferenceNode:
             return
         if probe.stage == Stage.INDIRECT:
             for helper in probe.silent:
-                if helper.heard < probe.started:
-                    self.recent = [one for one in self.recent if one != helper.short]
+                if helper.heard // TICK_US * TICK_US < probe.started:
+                    self.recent = [one if one != helper.short else None for one in self.recent]
             if probe.helpers and not probe.answers:
                 self.probes.remove(probe)
                 self.effects.append(self.health.nobody_answered)
@@ -861,6 +904,7 @@ class ReferenceNode:
             if self.news.pending() and not self.tick_armed:
                 self.tick_armed = True
                 self.arm(self.last_tick + interval, self.tick_over)
+        self.recount()
 
     def tick_over(self) -> None:
         """The next news may go."""
