@@ -244,10 +244,14 @@ class Bench:
         """What peace costs."""
         gc.collect()
         packets, size = self.ring.sent()
+        wakeups = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
         cpu, start = cpu_s(), time.perf_counter()
         await self.rest("steady", self.options.steady_s)
-        seconds = (time.perf_counter() - start) * len(self.ring.living())
+        wall = time.perf_counter() - start
+        seconds = wall * len(self.ring.living())
         spent = cpu_s() - cpu
+        wakeups = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - wakeups
+        self.note("steady_wakeups_s", wakeups / wall)
         more_packets, more_size = self.ring.sent()
         self.note("steady_cpu_ms_per_member_s", 1e3 * spent / seconds)
         self.note("steady_packets_per_member_s", (more_packets - packets) / seconds)
