@@ -93,8 +93,8 @@ class Simulator(Engine):
             self._checks = []
         self._rings: dict[str, int] = {}
         # All members hold the cards that one process has of them, as a fleet in one process would.
-        pool = CardPool(seed)
-        self._node_type = partial(Node, cards=pool) if node_type is Node else node_type
+        self.cards = CardPool(seed)
+        self._node_type = partial(Node, cards=self.cards) if node_type is Node else node_type
         self._lives: list[Life] = []
         self._by_id: dict[bytes, Life] = {}
         self._numbered: list[Life] = []
