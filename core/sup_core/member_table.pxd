@@ -31,6 +31,7 @@ cdef enum Flag:
     FLAG_NEWS_CARD = 8      # gossip the whole card, not only the status
     FLAG_ASKED = 16         # asked for its card since it last sent one
     FLAG_DOUBTED = 32       # held alive on old evidence; to be probed soon
+    FLAG_LISTED = 128       # in the list that is being compared
     FLAG_UNMENTIONED = 64   # not mentioned yet in the exchange that is being read
 
 # Precedence of evidence: epoch, then left, then incarnation, then state. One definition for
@@ -49,6 +50,7 @@ cdef class MemberTable:
     cdef int64_t now
     cdef int64_t aged_at            # when the times of all rows were last looked at
     cdef uint64_t salt
+    cdef int32_t predecessor        # the same for previous_in_order
     cdef CardPool pool              # where the cards of the rows come from
     cdef uint8_t* block             # holds all columns and the index
     cdef uint32_t* index            # fragment of a hash << 16 | row, at the place of the hash
@@ -82,6 +84,9 @@ cdef class MemberTable:
     ) noexcept
     cdef int32_t random_live(self, Prng prng) noexcept
     cdef int32_t next_in_order(self) noexcept
+    cdef int32_t previous_in_order(self) noexcept
+    cdef int32_t _nearest(self, bint behind) noexcept
+    cdef void _neighbours_changed(self, int32_t row, bint alive) noexcept
 
     # Salted: whoever chooses ids cannot choose collisions. The upper half is the place in the
     # index, the lowest 16 bits are kept in the entry.

@@ -55,6 +55,7 @@ cdef class Membership:
     cdef int32_t whys_capacity
     cdef int32_t member_message(self, Message* m, int how) noexcept
     cdef Card* _card(self, Message* m) noexcept
+    cdef bint _young(self, Message* m) noexcept
     cdef bint take_card(self, int32_t row, Message* m) noexcept
     cdef void evidence(
         self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser,

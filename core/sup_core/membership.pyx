@@ -27,7 +27,7 @@ from sup_core.event_queue cimport *
 from sup_core.failure_detector cimport FailureDetector
 from sup_core.hash_index cimport HashIndex
 from sup_core.identity cimport Address, address_equal, short_of, sip_hash
-from sup_core.limits cimport INCARNATION_JUMP_MAX, WHY_MAX
+from sup_core.limits cimport INCARNATION_JUMP_MAX, WHY_MAX, YOUNG_S_MAX
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport *
 from sup_core.notices cimport Notices
@@ -114,11 +114,17 @@ cdef class Membership:
                 self.enter(row, m.state)
                 self.table.set_since(row, self.now - age_us)
                 self.tell_gone(row)
+            elif how == SOURCE_SYNC and self._young(m):
+                # Too young to be a ghost; after a mass start there are thousands to ask otherwise.
+                self.show(row, REASON_SYNC)
+                self.table.set_since(row, self.now - (age_us - 1000000))
             elif how == SOURCE_SYNC or how == SOURCE_DISK or m.state == STATE_SUSPECT:
                 # Hearsay: it answers before it is shown. A suspect may be forgotten here.
                 self.arm_contact(row)
                 if how != SOURCE_DISK and self.question():
                     self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
+            elif how == SOURCE_SELF:
+                self.show(row, REASON_ANSWERED)
             else:
                 self.show(row, REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC)
             return row
@@ -127,7 +133,10 @@ cdef class Membership:
         elif how == SOURCE_SYNC and self.table.states[row] == STATE_UNSEEN and not gone:
             # Asked before, without an answer or beyond the allowance; the digests differ until it
             # has answered.
-            if self.question():
+            if self._young(m):
+                self.show(row, REASON_SYNC)
+                self.table.set_since(row, self.now - (age_us - 1000000))
+            elif self.question():
                 self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
         if how == SOURCE_DISK:
             return row
@@ -150,6 +159,11 @@ cdef class Membership:
             REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC
         )
         return row
+
+    cdef bint _young(self, Message* m) noexcept:
+        # Known to its teller for much less than any tombstone is kept: nobody has forgotten it.
+        cdef int64_t floor_s = self.settings.tombstone_floor_us // 4000000
+        return m.state == STATE_ALIVE and 0 < m.age_s <= YOUNG_S_MAX + 1 and m.age_s <= floor_s
 
     cdef Card* _card(self, Message* m) noexcept:
         return self.table.pool.intern(m.id, &m.address, m.version, m.card, m.card_size)
@@ -191,6 +205,8 @@ cdef class Membership:
             self.table.admit(row, epoch, incarnation, state)
             self.show(row, reason)
             return
+        if epoch == held_epoch and incarnation == self.table.incarnations[row] and state == held:
+            return      # what every packet of a member says, and every second copy of its card
         admission = self.table.admit(row, epoch, incarnation, state)
         if admission == ADMIT_REFUSED:
             self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
@@ -275,8 +291,11 @@ cdef class Membership:
         """Show a member that was not shown before, and tell others of it."""
         self.digest_out(row)
         self.enter(row, STATE_ALIVE)
-        self.table.flags[row] |= FLAG_NEWS_CARD
-        self.dissemination.enqueue(NEWS_MEMBERS, row)
+        if reason != REASON_SYNC:
+            # Who gave the snapshot knows it, and so does everybody else: a thousand newcomers
+            # that tell all they were just given are most of the cost of a mass start.
+            self.table.flags[row] |= FLAG_NEWS_CARD
+            self.dissemination.enqueue(NEWS_MEMBERS, row)
         self.member_event(row, CHANGE_JOINED, reason, 0)
 
     cdef void about_me(self, uint32_t epoch, uint32_t incarnation, uint8_t state) noexcept:

@@ -33,10 +33,12 @@ FLOORS: dict[int, str] = {
     3: """
         sup_core.failure_detector sup_core.suspicion sup_core.local_health sup_core.dissemination
         sup_core.anti_entropy sup_core.pulls sup_core.seeds sup_core.doubts
+        sup_core.newcomer
     """,
     # The node, and what it is made of besides the mechanisms.
     4: """
         sup_core.node sup_core.membership sup_core.rumors sup_core.exchanges sup_core.packets
+        sup_core.comparisons
         sup_core.views
     """,
     # Other drivers of the node.
