@@ -87,8 +87,8 @@ MUTANTS = (
             (
                 "membership.pyx",
                 "        self.digest_out(row)\n        admission = self.table.admit(",
-                "        if state == STATE_SUSPECT and incarnation and reason != REASON_PROBE_FAILED:"
-                "\n            return\n"
+                "        if state == STATE_SUSPECT and incarnation:\n"
+                "            if reason != REASON_PROBE_FAILED:\n                return\n"
                 "        self.digest_out(row)\n        admission = self.table.admit(",
             ),
         ),
