@@ -254,12 +254,10 @@ class MemberlistNode:
         interval = settings.probe_interval_us
         self._probe_phase = now + interval + self._draw(interval)
         self._after(self._probe_phase, self._probe, None)
-        self._gossip_phase = now + settings.gossip_interval_us + self._draw(
-            settings.gossip_interval_us
+        self._gossip_phase = (
+            now + settings.gossip_interval_us + self._draw(settings.gossip_interval_us)
         )
-        self._after(
-            now + self._draw(settings.push_pull_interval_us), self._push_pull_wait, None
-        )
+        self._after(now + self._draw(settings.push_pull_interval_us), self._push_pull_wait, None)
 
     # what the simulator calls
 
@@ -517,9 +515,7 @@ class MemberlistNode:
             peer.state = MemberState.ALIVE
             peer.changed_us = now
             if before >= MemberState.DEAD:
-                self._event(
-                    MemberChange.RETURNED if known else MemberChange.JOINED, peer, now
-                )
+                self._event(MemberChange.RETURNED if known else MemberChange.JOINED, peer, now)
             else:
                 self._event(MemberChange.REFUTED, peer, now)
 
