@@ -22,11 +22,13 @@ def acquaint(sim: Simulator, members: int, *, ring: str = "sim") -> list[int]:
     seed = indices[0]
     host, door = sim.node_of(seed), sim.address(seed)
     asked: list[tuple[int, int, bytes]] = []
+    greeting = b""
     for index in indices[1:]:
         node, clock = sim.node_of(index), sim.clock(index)
         node.join([door], clock)
         while (parcel := node.poll_transmit()) is not None:
             if parcel[0] == door:
+                greeting = parcel[1]
                 host.handle_datagram(parcel[1], sim.address(index), sim.clock(seed))
         address = sim.address(index)
         while (parcel := host.poll_transmit()) is not None:
@@ -39,10 +41,13 @@ def acquaint(sim: Simulator, members: int, *, ring: str = "sim") -> list[int]:
         else:
             raise RuntimeError(f"{sim.name(index)} was welcomed and asks for no snapshot")
     if asked:
-        index, _, wanted = asked[-1]
-        body = host.handle_request(wanted, sim.address(index), sim.clock(seed))
+        last, _, wanted = asked[-1]
+        body = host.handle_request(wanted, sim.address(last), sim.clock(seed))
         for index, number, _ in asked:
             sim.node_of(index).handle_response(number, body, sim.clock(index))
+            if index != last:
+                # An answer leaves out who asked, and this one was for the last.
+                sim.node_of(index).handle_datagram(greeting, sim.address(last), sim.clock(index))
             while sim.node_of(index).poll_transmit() is not None:
                 pass  # it greets the whole ring with what the whole ring was just given
             sim.touch(index)
