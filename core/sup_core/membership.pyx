@@ -191,13 +191,18 @@ cdef class Membership:
             self.table.admit(row, epoch, incarnation, state)
             self.show(row, reason)
             return
-        self.digest_out(row)
+        # Within an epoch only a change of state touches the row's hash: what is known already, which
+        # is most of what comes, costs no hashing.
+        if epoch != held_epoch:
+            self.digest_out(row)
         admission = self.table.admit(row, epoch, incarnation, state)
         if admission == ADMIT_REFUSED:
             self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
         if admission != ADMIT_RAISED and admission != ADMIT_CHANGED:
             self.digest_in(row)
             return
+        if admission == ADMIT_CHANGED:
+            self.digest_out(row)
         if held == STATE_UNSEEN:
             if state == STATE_DEAD or state == STATE_LEFT:
                 self.enter(row, state)
