@@ -191,8 +191,8 @@ cdef class Membership:
             self.table.admit(row, epoch, incarnation, state)
             self.show(row, reason)
             return
-        # Within an epoch only a change of state touches the row's hash: what is known already, which
-        # is most of what comes, costs no hashing.
+        # Within an epoch only a change of state touches the row's hash: what is known already,
+        # which is most of what comes, costs no hashing.
         if epoch != held_epoch:
             self.digest_out(row)
         admission = self.table.admit(row, epoch, incarnation, state)
