@@ -89,6 +89,10 @@ bench: build ## the benchmarks; results are kept in .bench
 campaign: build ## many seeds in the simulator, each replayed (SEEDS=500, MEMBERS=100)
 	@$(BIN)/python bench/campaign.py --seeds $(SEEDS) --members $(MEMBERS) --replay-check $(ARGS)
 
+.PHONY: memory
+memory: build ## bytes per member and per pair of simulated rings (ARGS="--members 100 1000 2000")
+	@$(BIN)/python bench/memory.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: build ## random datagrams at a node (DATAGRAMS=10000000), then at a running ring (SECONDS=60)
 	@$(BIN)/python bench/fuzz_codec.py --count $(DATAGRAMS)

@@ -191,9 +191,9 @@ def _heal(share: float, name: str, members: int, **how: Any) -> list[Target]:
         ),
         Target(
             key,
-            "… reachable members shown dead on the way",
+            "… reachable pairs shown dead on the way",
             runs,
-            "members_shown_dead",
+            "pairs_shown_dead",
             total,
             0,
             "",
@@ -485,9 +485,9 @@ TARGETS: tuple[Target, ...] = (
     ),
     Target(
         "egress",
-        "… different views in the end",
+        "… disputed in the end",
         _EGRESS,
-        "views",
+        "disputed",
         worst,
         1,
         "",

@@ -45,7 +45,12 @@ cdef class AntiEntropy:
             self.differs_since = now
         if now - self.changed < _QUIET_US and now - self.differs_since < _PATIENCE_US:
             return False
-        return self.take_turn(now)
+        if not self.take_turn(now):
+            return False
+        # What differs after this exchange has its own patience: where members come all the time,
+        # digests never agree.
+        self.differs_since = now
+        return True
 
     cdef bint take_turn(self, int64_t now) noexcept:
         """Whether this second still has an exchange to spend."""

@@ -20,6 +20,7 @@ cdef enum Tag:
     MSG_SYNC = 13
     MSG_PULL = 14
     MSG_SYNCED = 15
+    MSG_COMPARE = 16
 
 cdef struct Header:
     uint64_t version
@@ -56,6 +57,9 @@ cdef struct Message:
     const uint8_t* value    # NULL: a tombstone
     uint32_t value_size
     const uint8_t* bits     # 128 bucket hashes, or a bit map of buckets
+    const uint8_t* list     # COMPARE: names and hashes; SYNCED: names; WELCOME: addresses; or NULL
+    uint32_t list_size
+    uint8_t shift           # which bits of their hashes a COMPARE lists
 
 cdef void write_header(
     Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation
@@ -87,4 +91,11 @@ cdef void write_rumor_header(Writer* w, const Message* m) noexcept nogil
 cdef void write_join(Writer* w, Tag tag, uint32_t padding) noexcept nogil
 cdef void write_buckets(Writer* w, const uint64_t* hashes) noexcept nogil
 cdef void write_sync(Writer* w, Tag tag, const uint8_t* bits) noexcept nogil
+cdef void write_synced(
+    Writer* w, const uint8_t* bits, const uint8_t* names, uint32_t size
+) noexcept nogil
+cdef void write_compare(
+    Writer* w, const uint8_t* bits, uint8_t shift, const uint8_t* names, uint32_t size
+) noexcept nogil
+cdef void write_welcome(Writer* w, const uint8_t* addresses, uint32_t size) noexcept nogil
 cdef void write_pull(Writer* w, const Message* m) noexcept nogil

@@ -8,13 +8,17 @@ and every message is an array that opens with its integer tag:
 
     1 PING      seq, digest                     9 HEADER   kind, key, origin, a, b, size, hash
     2 ACK       seq, digest                    10 JOIN     (the sender's MEMBER follows)
-    3 PING-REQ  seq, subject, budget µs        11 WELCOME  (the sender's MEMBER follows)
+    3 PING-REQ  seq, subject, budget µs        11 WELCOME  [addresses] (its MEMBER follows)
     4 NACK      seq, subject                   12 BUCKETS  128 hashes of 8 bytes
     5 RELAYED   seq, subject, epoch, inc.      13 SYNC     bit map of buckets; entries follow
     6 STATUS    subject, state, epoch, inc., accuser       14 PULL  kind, key, origin, a, b, hash
     7 MEMBER    id, state, epoch, inc., card version, address, [name, tags], age s
     8 RUMOR     kind, key, origin, a, b, value or nil, age s
-   15 SYNCED    bit map of buckets; entries follow
+   15 SYNCED    bit map of buckets, [names wanted]; entries follow
+   16 COMPARE   bit map of buckets, shift, names with 4 bytes of their entries' hashes
+
+In brackets is what may be missing. The age of a living MEMBER is how long its teller has known it
+so, plus one second, or 0: not said.
 
 Elements after those a reader knows are skipped, and so are messages with a tag it does not know:
 a newer member may say more. A JOIN is padded by such an element. Every count and size is checked
@@ -49,10 +53,12 @@ from sup_core.limits cimport (
     BUCKET_MAP_BYTES,
     BUCKETS,
     CARD_BYTES_MAX,
+    CONTACTS_MAX,
     JOIN_BYTES_MIN,
     KEY_BYTES_MAX,
     NAME_BYTES_MAX,
     PROTOCOL_VERSION,
+    STREAM_BYTES_MAX,
     TAG_KEY_BYTES_MAX,
     TAG_VALUE_BYTES_MAX,
     TAGS_MAX,
@@ -173,6 +179,15 @@ cdef uint32_t _read_rumor_name(Reader* r, Message* out) noexcept nogil:
     return 6
 
 
+cdef uint32_t _read_list(Reader* r, Message* out, bint there, uint32_t size_max) noexcept nogil:
+    # Optional bytes at the end of a message; gives how many elements they are.
+    out.list = NULL
+    out.list_size = 0
+    if there:
+        out.list = read_bin(r, &out.list_size, size_max)
+    return there
+
+
 cdef bint read_message(Reader* r, Message* out) noexcept nogil:
     """Read the next message; an unknown one has the tag MSG_NONE. False on the first malformed
     byte.
@@ -234,11 +249,20 @@ cdef bint read_message(Reader* r, Message* out) noexcept nogil:
     elif tag == MSG_BUCKETS:
         out.bits = read_bin_exact(r, BUCKETS * 8)
         used = 2
-    elif tag == MSG_SYNC or tag == MSG_SYNCED:
+    elif tag == MSG_SYNC:
         out.bits = read_bin_exact(r, BUCKET_MAP_BYTES)
         used = 2
-    elif tag == MSG_JOIN or tag == MSG_WELCOME:
+    elif tag == MSG_SYNCED:
+        out.bits = read_bin_exact(r, BUCKET_MAP_BYTES)
+        used = 2 + _read_list(r, out, count > 2, STREAM_BYTES_MAX)
+    elif tag == MSG_COMPARE:
+        out.bits = read_bin_exact(r, BUCKET_MAP_BYTES)
+        out.shift = <uint8_t> read_uint_max(r, 32)
+        used = 3 + _read_list(r, out, True, STREAM_BYTES_MAX)
+    elif tag == MSG_JOIN:
         used = 1
+    elif tag == MSG_WELCOME:
+        used = 1 + _read_list(r, out, count > 1, CONTACTS_MAX * ADDRESS_BYTES)
     else:
         tag = MSG_NONE
     if r.error != CURSOR_OK or count < used:
@@ -378,3 +402,32 @@ cdef void write_sync(Writer* w, Tag tag, const uint8_t* bits) noexcept nogil:
     write_array(w, 2)
     write_uint(w, tag)
     write_bin(w, bits, BUCKET_MAP_BYTES)
+
+
+cdef void write_synced(
+        Writer* w, const uint8_t* bits, const uint8_t* names, uint32_t size
+) noexcept nogil:
+    """``names``, of 8 bytes each, are the entries that the answerer wants."""
+    write_array(w, 3)
+    write_uint(w, MSG_SYNCED)
+    write_bin(w, bits, BUCKET_MAP_BYTES)
+    write_bin(w, names, size)
+
+
+cdef void write_compare(
+        Writer* w, const uint8_t* bits, uint8_t shift, const uint8_t* names, uint32_t size
+) noexcept nogil:
+    """``names`` are 12 bytes each: a name, and its entry's hash from bit ``shift`` on."""
+    write_array(w, 4)
+    write_uint(w, MSG_COMPARE)
+    write_bin(w, bits, BUCKET_MAP_BYTES)
+    write_uint(w, shift)
+    write_bin(w, names, size)
+
+
+cdef void write_welcome(Writer* w, const uint8_t* addresses, uint32_t size) noexcept nogil:
+    """``addresses`` are of live members that have a snapshot to give."""
+    write_array(w, 2 if size else 1)
+    write_uint(w, MSG_WELCOME)
+    if size:
+        write_bin(w, addresses, size)

@@ -41,6 +41,8 @@ cdef class Dissemination:
     cdef int picked_count
     cdef int64_t last_tick
     cdef bint armed
+    cdef int copies             # of a batch that count: to targets that are not suspected
+    cdef bint behind            # the neighbour of the last tick was the one before
     cdef int turn
     cdef uint64_t dropped
     cdef void enqueue(self, int lane, int32_t index) noexcept

@@ -2,22 +2,29 @@
 
 Two lanes, membership and user rumors. An item is a row or a slot, not a message: it is encoded
 from the store when it is sent, so a queue never holds anything stale and is as bounded as the
-stores. Within a lane the item with the fewest copies sent goes first, then the oldest. An item
-leaves after its transmit limit of copies, ceil(ln(live + 1)) + 3; what that misses, anti-entropy
-repairs. The lanes share a packet by deficit round robin (the node fills it), so neither can
-starve the other. One batch goes to all targets of a tick. O(1) for every operation. Sources:
-SWIM, Das et al. 2002, section 4.1; deficit round robin, Shreedhar and Varghese 1995.
+stores. Within a lane the item with the fewest copies sent goes first, then the oldest. The lanes
+share a packet by deficit round robin (the node fills it), so neither can starve the other. One
+batch goes to all targets of a tick. O(1) for every operation.
+
+An item leaves after two ticks, whatever the size of the ring: one target of a tick is a neighbour
+in id order, the next and the one before by turns, and a chain of neighbours that forward on first
+sight reaches whom the random targets missed. Chance alone needs ln(N) + 3 copies for that and
+still misses some. What a lossy chain misses, anti-entropy repairs. Sources: SWIM, Das et al. 2002,
+section 4.1; hybrid dissemination, Voulgaris and van Steen 2007; deficit round robin, Shreedhar and
+Varghese 1995.
 """
-from libc.math cimport ceil, log
 from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 from sup_core.limits cimport BATCH_ITEMS_MAX
-from sup_core.member_table cimport FLAG_NEWS_CARD, MemberTable
+from sup_core.member_table cimport FLAG_NEWS_CARD, STATE_ALIVE, MemberTable
 from sup_core.prng cimport Prng
 
 cdef enum:
-    _COPIES_BEYOND_LOG = 3
+    # One tick each for the neighbour after and the one before.
+    _TICKS = 2
+    # A fan-out of one tells nobody twice otherwise.
+    _COPIES_MIN = 4
     _KEPT_CAPACITY = 64
 
 # One batch for all nodes of the process: it is opened and closed within one call into one node,
@@ -89,12 +96,18 @@ cdef class Dissemination:
         return self.lanes[0].count != 0 or self.lanes[1].count != 0
 
     cdef int transmit_limit(self) noexcept:
-        """Copies of one item, from the members that are live now, the dead not counted."""
-        cdef int limit = <int> ceil(log(<double> (self.table.live_count + 2))) + _COPIES_BEYOND_LOG
+        """Copies of one item: what two ticks send, at least ``_COPIES_MIN``."""
+        cdef int limit = _TICKS * self.settings.gossip_fanout
+        if limit < _COPIES_MIN:
+            limit = _COPIES_MIN
         return limit if limit < LEVELS else LEVELS - 1
 
     cdef int choose_targets(self, int32_t* out) noexcept:
-        """Up to ``gossip_fanout`` different live members at random. ``out`` holds 16."""
+        """Up to ``gossip_fanout`` different live members. ``out`` holds 16.
+
+        One of them is a neighbour in id order, the next and the one before by turns; the others are
+        drawn at random, suspects too: they must hear what is said of them.
+        """
         cdef int count = 0
         cdef int tries = 0
         cdef int i
@@ -102,6 +115,12 @@ cdef class Dissemination:
         cdef int wanted = self.settings.gossip_fanout
         if wanted > self.table.live_count:
             wanted = self.table.live_count
+        if wanted > 1:
+            self.behind = not self.behind
+            row = self.table.previous_in_order() if self.behind else self.table.next_in_order()
+            if row > 0:
+                out[0] = row
+                count = 1
         # With three wanted of many a clash is rare; the bound keeps small rings from spinning.
         while count < wanted and tries < 16 * wanted:
             tries += 1
@@ -113,6 +132,13 @@ cdef class Dissemination:
             if row >= 0:
                 out[count] = row
                 count += 1
+        # A copy to a suspect is probably lost: after a mass crash most of them would be. One
+        # counts, so that who is left alone with suspects falls silent in the end.
+        self.copies = 0
+        for i in range(count):
+            self.copies += self.table.states[out[i]] == STATE_ALIVE
+        if self.copies == 0:
+            self.copies = 1
         return count
 
     cdef void open_batch(self) noexcept:

@@ -16,6 +16,7 @@ cdef class Doubts:
     cdef bint armed
     cdef void everybody(self, int64_t now) noexcept
     cdef void expect(self, const uint8_t* bits, int64_t now) noexcept
+    cdef void missed(self, int32_t row, int64_t now) noexcept
     cdef void unmentioned(self, int64_t now) noexcept
     cdef void mentioned(self) noexcept
     cdef void due(self, int64_t now) noexcept

@@ -61,6 +61,15 @@ cdef class Doubts:
             ):
                 self.table.flags[row] |= FLAG_UNMENTIONED
 
+    cdef void missed(self, int32_t row, int64_t now) noexcept:
+        """The other of an exchange does not hold this live member: it is expected like those."""
+        if (
+            self.table.states[row] == STATE_ALIVE
+            and now - self.table.since(row) > _FRESH_US
+            and now - self.table.heard(row) > _FRESH_US
+        ):
+            self.table.flags[row] |= FLAG_UNMENTIONED
+
     cdef void unmentioned(self, int64_t now) noexcept:
         """The exchange is over: doubt who was expected and not mentioned."""
         cdef int32_t i

@@ -14,6 +14,7 @@ cdef enum RequestKind:
     REQUEST_SYNC = 1
     REQUEST_JOIN = 2
     REQUEST_PULL = 3
+    REQUEST_PUSH = 4
 
 cdef class Exchanges:
     cdef MemberTable table
@@ -27,12 +28,11 @@ cdef class Exchanges:
     cdef int64_t now
     cdef int64_t pulls_armed
     cdef uint32_t request_id
-    cdef dict waiting           # request id -> (kind, slot, generation, asked at)
+    cdef dict waiting           # request id -> (kind, slot, generation, asked at, address)
     cdef list queue             # (request id, address, bytes) for the driver
     cdef void request(
         self, int purpose, int slot, uint32_t generation, const Address* target, Writer* w
     ) noexcept
-    cdef void sync_with(self, const Address* target, const uint8_t* bits, int32_t row) noexcept
     cdef bytes sync_body(self, bytes bits, int tag)
     cdef bytes pull_answer(self, Message* m)
     cdef void start_pulls(self) noexcept

@@ -1,13 +1,11 @@
 """Stream exchanges: the requests this node wants made, and the bodies it answers with.
 
-Three kinds: a synchronisation of some buckets, the same of all buckets to join, and the pull of a
-large rumor. The driver opens the streams; at most REQUESTS_MAX are out, the newest is dropped and
-counted.
+Four kinds: a comparison of some buckets, the same of all buckets to join, what the other wanted
+after that (both are made in ``comparisons``), and the pull of a large rumor. The driver opens the
+streams; at most REQUESTS_MAX are out, the newest is dropped and counted.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
-from libc.string cimport memset
 from sup_core.codec cimport (
-    MSG_SYNC,
     Message,
     Tag,
     finish_packet,
@@ -20,7 +18,6 @@ from sup_core.cursor cimport Writer, writer_free, writer_init_growing
 from sup_core.identity cimport Address, address_bytes
 from sup_core.kinds cimport RULE_NONE, rule_of
 from sup_core.limits cimport (
-    BUCKET_MAP_BYTES,
     BUCKETS,
     REQUESTS_MAX,
     SNAPSHOT_BYTES_MAX,
@@ -67,36 +64,12 @@ cdef class Exchanges:
             return
         self.request_id += 1
         self.tally.counts[COUNT_REQUESTS_OUT] += 1
-        self.waiting[self.request_id] = (purpose, slot, generation, self.now)
+        self.waiting[self.request_id] = (
+            purpose, slot, generation, self.now, address_bytes(target)
+        )
         self.queue.append((
             self.request_id, address_bytes(target), (<const char*> w.start)[:w.size]
         ))
-
-    cdef void sync_with(self, const Address* target, const uint8_t* bits, int32_t row) noexcept:
-        """Exchange the entries of some buckets with a member; all of them, to join, when ``bits``
-        is NULL.
-        """
-        cdef uint8_t everything[BUCKET_MAP_BYTES]
-        cdef Writer w
-        cdef uint32_t count = 1
-        cdef int purpose = REQUEST_SYNC
-        if bits == NULL:
-            memset(everything, 0xFF, sizeof(everything))
-            bits = everything
-            purpose = REQUEST_JOIN
-        self.packets.now = self.now
-        writer_init_growing(&w, STREAM_BYTES_MAX)
-        write_wide_header(
-            &w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0]
-        )
-        write_sync(&w, MSG_SYNC, bits)
-        if purpose == REQUEST_JOIN:
-            # The card goes first, so that the other knows whom it talks to.
-            count += self.packets.put_member(&w, 0)
-        count += self.packets.put_entries(&w, bits, self.prng.draw_below(BUCKETS))
-        finish_packet(&w, count)
-        self.request(purpose, 0, 0, target, &w)
-        writer_free(&w)
 
     cdef bytes sync_body(self, bytes bits, int tag):
         cdef Writer w

@@ -1,11 +1,12 @@
 """An open-addressed map from 64-bit keys to row numbers, in C memory.
 
 Linear probing, at most half full, deletion by shifting back: no tombstones, so a lookup stays
-short after any amount of churn. Empty it has no memory. The salt comes from the node's seed: whoever chooses keys cannot
-choose collisions.
+short after any amount of churn. Empty it has no memory. The salt comes from the node's seed:
+whoever chooses keys cannot choose collisions.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from sup_core.prng cimport Prng
 
 cdef enum:
     _KEPT_SIZE = 64
@@ -15,7 +16,8 @@ cdef class HashIndex:
     """Maps a key to a row >= 0; ``find`` gives -1 for an unknown key."""
 
     def __cinit__(self, salt: int) -> None:
-        self.salt = <uint64_t> (salt & 0xFFFFFFFFFFFFFFFF) | 1
+        # Small numbers are no good salts: it is a factor of the hash.
+        self.salt = Prng(salt).draw() | 1
         # Memory comes with the first key: most nodes hold no suspicion, many no rumor.
 
     def __dealloc__(self) -> None:

@@ -32,6 +32,11 @@ caller can reach raises ``ValueError`` with the value and the bound.
 - ``TIMERS_MAX``: four for each member there can be; the last ``TIMERS_RESERVED`` are for the node's
   own rhythm, which no flood may stop.
 - ``REQUESTS_MAX``: stream exchanges in flight at once.
+- ``CONTACTS_MAX``: addresses in a welcome: with the longest card they fit its share.
+- ``SNAPSHOT_*``: what one member gives newcomers: one largest snapshot at once, then a megabyte a
+  second. A newcomer that is refused asks somebody else.
+- ``YOUNG_S_MAX``: an exchange shows a member that its teller has known for at most this long,
+  without asking it first: far less than any tombstone floor, so it is no ghost.
 - ``BUCKETS``: 128 hashes of 8 bytes are one datagram.
 - ``NESTING_MAX``: depth of unknown values that ``skip`` walks; bounds the C stack.
 - ``INCARNATION_JUMP_MAX``: a member raises its incarnation once per refutation; a forged maximum

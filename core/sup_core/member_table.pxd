@@ -31,6 +31,7 @@ cdef enum Flag:
     FLAG_NEWS_CARD = 8      # gossip the whole card, not only the status
     FLAG_ASKED = 16         # asked for its card since it last sent one
     FLAG_DOUBTED = 32       # held alive on old evidence; to be probed soon
+    FLAG_LISTED = 128       # in the list that is being compared
     FLAG_UNMENTIONED = 64   # not mentioned yet in the exchange that is being read
 
 # Precedence of evidence: epoch, then left, then incarnation, then state. One definition for
@@ -49,6 +50,7 @@ cdef class MemberTable:
     cdef int64_t now
     cdef int64_t aged_at            # when the times of all rows were last looked at
     cdef uint64_t salt
+    cdef int32_t predecessor        # the same for previous_in_order
     cdef CardPool pool              # where the cards of the rows come from
     cdef uint8_t* block             # holds all columns and the index
     cdef uint32_t* index            # fragment of a hash << 16 | row, at the place of the hash
@@ -69,8 +71,7 @@ cdef class MemberTable:
     cdef void at(self, int64_t now) noexcept
     cdef uint32_t tick(self, int64_t when) noexcept
     cdef bint grow(self) noexcept
-    cdef uint64_t _mixed(self, uint64_t short_id) noexcept
-    cdef uint32_t _home(self, uint64_t mixed) noexcept
+    cdef size_t block_bytes(self) noexcept
     cdef void _put(self, int32_t row) noexcept
     cdef void _take_out(self, int32_t row) noexcept
     cdef int32_t find(self, uint64_t short_id) noexcept
@@ -83,6 +84,18 @@ cdef class MemberTable:
     ) noexcept
     cdef int32_t random_live(self, Prng prng) noexcept
     cdef int32_t next_in_order(self) noexcept
+    cdef int32_t previous_in_order(self) noexcept
+    cdef int32_t _nearest(self, bint behind) noexcept
+    cdef void _neighbours_changed(self, int32_t row, bint alive) noexcept
+
+    # Salted: whoever chooses ids cannot choose collisions. The upper half is the place in the
+    # index, the lowest 16 bits are kept in the entry.
+    cdef inline uint64_t _mixed(self, uint64_t short_id) noexcept:
+        cdef uint64_t mixed = (short_id ^ self.salt) * 0x9E3779B97F4A7C15ULL
+        return (mixed ^ (mixed >> 32)) * (self.salt | 1)
+
+    cdef inline uint32_t _home(self, uint64_t mixed) noexcept:
+        return <uint32_t> (((mixed >> 32) * self.slots) >> 32)
 
     # What a row's card says; pointers are good until the row gets another card.
     cdef inline uint64_t short_id(self, int32_t row) noexcept:

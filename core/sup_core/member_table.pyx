@@ -57,10 +57,12 @@ cdef class MemberTable:
     """The members that one node knows of."""
 
     def __cinit__(self, salt: int, CardPool pool not None) -> None:
-        self.salt = <uint64_t> (salt & 0xFFFFFFFFFFFFFFFF)
+        # Small numbers are no good salts: it is a factor of the hash.
+        self.salt = Prng(salt).draw()
         self.pool = pool
         self.successor = -2
         self.free_first = NO_ROW
+        self.predecessor = -2
         if not self.grow():
             raise MemoryError
 
@@ -103,7 +105,7 @@ cdef class MemberTable:
         if wanted > MEMBERS_MAX:
             wanted = MEMBERS_MAX
         slots = wanted + wanted // 3 + 4
-        at = <uint8_t*> malloc(wanted * _ROW_BYTES + slots * sizeof(uint32_t))
+        at = <uint8_t*> malloc(<size_t> wanted * _ROW_BYTES + slots * sizeof(uint32_t))
         if at == NULL:
             return False
         self.block = at
@@ -129,14 +131,8 @@ cdef class MemberTable:
                 self._put(row)
         return True
 
-    cdef uint64_t _mixed(self, uint64_t short_id) noexcept:
-        # Salted: whoever chooses ids cannot choose collisions. The upper half is the place in the
-        # index, the lowest 16 bits are kept in the entry.
-        cdef uint64_t mixed = (short_id ^ self.salt) * 0x9E3779B97F4A7C15ULL
-        return (mixed ^ (mixed >> 32)) * (self.salt | 1)
-
-    cdef uint32_t _home(self, uint64_t mixed) noexcept:
-        return <uint32_t> (((mixed >> 32) * self.slots) >> 32)
+    cdef size_t block_bytes(self) noexcept:
+        return self.capacity * _ROW_BYTES + self.slots * sizeof(uint32_t)
 
     cdef void _put(self, int32_t row) noexcept:
         # There is a free slot: the index is three quarters full when all rows are in use.
@@ -256,7 +252,8 @@ cdef class MemberTable:
             self.live_at[row] = NO_ROW
         self.states[row] = state
         self.set_since(row, now)
-        self.successor = -2
+        if row != 0:
+            self._neighbours_changed(row, state == STATE_ALIVE)
 
     cdef Admission admit(
             self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state
@@ -296,24 +293,52 @@ cdef class MemberTable:
     cdef int32_t next_in_order(self) noexcept:
         """The alive member whose id follows this node's, around the ring; -1 when there is none.
 
-        O(members) after a change, O(1) otherwise.
+        O(members) after it went, O(1) otherwise.
         """
+        if self.successor == -2:
+            self.successor = self._nearest(False)
+        return self.successor
+
+    cdef int32_t previous_in_order(self) noexcept:
+        """The alive member whose id comes before this node's; like ``next_in_order``."""
+        if self.predecessor == -2:
+            self.predecessor = self._nearest(True)
+        return self.predecessor
+
+    cdef int32_t _nearest(self, bint behind) noexcept:
         cdef int32_t i
         cdef int32_t row
         cdef int32_t best = -1
-        cdef uint64_t me
+        cdef uint64_t me = self.short_id(0)
         cdef uint64_t distance
         cdef uint64_t best_distance = 0
-        if self.successor != -2:
-            return self.successor
-        me = self.short_id(0)
         for i in range(self.live_count):
             row = self.live_rows[i]
             if self.states[row] != STATE_ALIVE:
                 continue
             distance = self.short_id(row) - me
+            if behind:
+                distance = <uint64_t> 0 - distance
             if best < 0 or distance < best_distance:
                 best = row
                 best_distance = distance
-        self.successor = best
         return best
+
+    cdef void _neighbours_changed(self, int32_t row, bint alive) noexcept:
+        # Who comes may be nearer than who is nearest; who goes makes its place unknown.
+        cdef uint64_t me = self.short_id(0)
+        cdef uint64_t distance = self.short_id(row) - me
+        if not alive:
+            if row == self.successor:
+                self.successor = -2
+            if row == self.predecessor:
+                self.predecessor = -2
+            return
+        if self.successor == -1 or (
+            self.successor >= 0 and distance < self.short_id(self.successor) - me
+        ):
+            self.successor = row
+        if self.predecessor == -1 or (
+            self.predecessor >= 0 and distance > self.short_id(self.predecessor) - me
+        ):
+            self.predecessor = row

@@ -55,11 +55,13 @@ cdef class Membership:
     cdef int32_t whys_capacity
     cdef int32_t member_message(self, Message* m, int how) noexcept
     cdef Card* _card(self, Message* m) noexcept
+    cdef bint _young(self, Message* m) noexcept
     cdef bint take_card(self, int32_t row, Message* m) noexcept
     cdef void evidence(
         self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser,
         Reason reason
     ) noexcept
+    cdef void keep_verdicts(self) noexcept
     cdef void tell_gone(self, int32_t row) noexcept
     cdef void enter(self, int32_t row, uint8_t state) noexcept
     cdef void show(self, int32_t row, Reason reason) noexcept
@@ -67,7 +69,8 @@ cdef class Membership:
     cdef bint renew_own_card(
         self, const Address* address, const uint8_t* data, uint32_t size
     ) noexcept
-    cdef uint64_t row_hash(self, int32_t row) noexcept
+    cdef uint64_t row_hash(self, int32_t row, uint32_t epoch) noexcept
+    cdef void _digest_out(self, int32_t row, uint32_t epoch) noexcept
     cdef void digest_out(self, int32_t row) noexcept
     cdef void digest_in(self, int32_t row) noexcept
     cdef int64_t jitter(self, int64_t wait) noexcept

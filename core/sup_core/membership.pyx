@@ -27,7 +27,7 @@ from sup_core.event_queue cimport *
 from sup_core.failure_detector cimport FailureDetector
 from sup_core.hash_index cimport HashIndex
 from sup_core.identity cimport Address, address_equal, short_of, sip_hash
-from sup_core.limits cimport INCARNATION_JUMP_MAX, WHY_MAX
+from sup_core.limits cimport INCARNATION_JUMP_MAX, WHY_MAX, YOUNG_S_MAX
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport *
 from sup_core.notices cimport Notices
@@ -114,11 +114,17 @@ cdef class Membership:
                 self.enter(row, m.state)
                 self.table.set_since(row, self.now - age_us)
                 self.tell_gone(row)
+            elif how == SOURCE_SYNC and self._young(m):
+                # Too young to be a ghost; after a mass start there are thousands to ask otherwise.
+                self.show(row, REASON_SYNC)
+                self.table.set_since(row, self.now - (age_us - 1000000))
             elif how == SOURCE_SYNC or how == SOURCE_DISK or m.state == STATE_SUSPECT:
                 # Hearsay: it answers before it is shown. A suspect may be forgotten here.
                 self.arm_contact(row)
                 if how != SOURCE_DISK and self.question():
                     self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
+            elif how == SOURCE_SELF:
+                self.show(row, REASON_ANSWERED)
             else:
                 self.show(row, REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC)
             return row
@@ -127,7 +133,10 @@ cdef class Membership:
         elif how == SOURCE_SYNC and self.table.states[row] == STATE_UNSEEN and not gone:
             # Asked before, without an answer or beyond the allowance; the digests differ until it
             # has answered.
-            if self.question():
+            if self._young(m):
+                self.show(row, REASON_SYNC)
+                self.table.set_since(row, self.now - (age_us - 1000000))
+            elif self.question():
                 self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
         if how == SOURCE_DISK:
             return row
@@ -150,6 +159,11 @@ cdef class Membership:
             REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC
         )
         return row
+
+    cdef bint _young(self, Message* m) noexcept:
+        # Known to its teller for much less than any tombstone is kept: nobody has forgotten it.
+        cdef int64_t floor_s = self.settings.tombstone_floor_us // 4000000
+        return m.state == STATE_ALIVE and 0 < m.age_s <= YOUNG_S_MAX + 1 and m.age_s <= floor_s
 
     cdef Card* _card(self, Message* m) noexcept:
         return self.table.pool.intern(m.id, &m.address, m.version, m.card, m.card_size)
@@ -191,18 +205,17 @@ cdef class Membership:
             self.table.admit(row, epoch, incarnation, state)
             self.show(row, reason)
             return
-        # Within an epoch only a change of state touches the row's hash: what is known already,
-        # which is most of what comes, costs no hashing.
-        if epoch != held_epoch:
-            self.digest_out(row)
+        if epoch == held_epoch and incarnation == self.table.incarnations[row] and state == held:
+            return      # what every packet of a member says, and every second copy of its card
         admission = self.table.admit(row, epoch, incarnation, state)
         if admission == ADMIT_REFUSED:
             self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
         if admission != ADMIT_RAISED and admission != ADMIT_CHANGED:
-            self.digest_in(row)
             return
+        # With the epoch that it was entered with. Most evidence changes nothing and costs no hash;
+        # nor does a new incarnation, which is no part of it.
         if admission == ADMIT_CHANGED:
-            self.digest_out(row)
+            self._digest_out(row, held_epoch)
         if held == STATE_UNSEEN:
             if state == STATE_DEAD or state == STATE_LEFT:
                 self.enter(row, state)
@@ -221,6 +234,7 @@ cdef class Membership:
                 self.digest_out(row)
             self.enter(row, state)
             if state == STATE_ALIVE:
+                self.detector.void_probes(row)
                 if held == STATE_SUSPECT:
                     self.member_event(row, CHANGE_REFUTED, reason, 0)
                 elif held != STATE_ALIVE:
@@ -245,6 +259,15 @@ cdef class Membership:
                 self.member_event(row, CHANGE_LEFT, REASON_TOLD_LEFT, 0)
             self.note(row, state, incarnation, accuser, reason)
         self.dissemination.enqueue(NEWS_MEMBERS, row)
+        if self.table.live_count == 0:
+            self.keep_verdicts()
+
+    cdef void keep_verdicts(self) noexcept:
+        """Nobody is left to tell: who comes back later must not hear old verdicts as news."""
+        cdef int32_t row
+        for row in range(1, self.table.rows):
+            if self.table.states[row] == STATE_DEAD:
+                self.dissemination.remove(NEWS_MEMBERS, row)
 
     cdef void tell_gone(self, int32_t row) noexcept:
         # A tombstone is shown from now on, so who follows the events must hear of it too.
@@ -270,8 +293,11 @@ cdef class Membership:
         """Show a member that was not shown before, and tell others of it."""
         self.digest_out(row)
         self.enter(row, STATE_ALIVE)
-        self.table.flags[row] |= FLAG_NEWS_CARD
-        self.dissemination.enqueue(NEWS_MEMBERS, row)
+        if reason != REASON_SYNC:
+            # Who gave the snapshot knows it, and so does everybody else: a thousand newcomers
+            # that tell all they were just given are most of the cost of a mass start.
+            self.table.flags[row] |= FLAG_NEWS_CARD
+            self.dissemination.enqueue(NEWS_MEMBERS, row)
         self.member_event(row, CHANGE_JOINED, reason, 0)
 
     cdef void about_me(self, uint32_t epoch, uint32_t incarnation, uint8_t state) noexcept:
@@ -325,21 +351,24 @@ cdef class Membership:
         self.dissemination.enqueue(NEWS_MEMBERS, 0)
         return True
 
-    cdef uint64_t row_hash(self, int32_t row) noexcept:
+    cdef uint64_t row_hash(self, int32_t row, uint32_t epoch) noexcept:
         cdef uint8_t raw[40]
         cdef uint64_t words[3]
         cdef uint8_t state = self.table.states[row]
         memcpy(raw, self.table.id_of(row), 16)
-        words[0] = self.table.epochs[row]
+        words[0] = epoch
         words[1] = self.table.version(row)
         words[2] = state if state == STATE_DEAD or state == STATE_LEFT else <uint8_t> STATE_ALIVE
         memcpy(raw + 16, words, 24)
         return sip_hash(self.ring, 1, raw, 40)
 
     cdef void digest_out(self, int32_t row) noexcept:
+        self._digest_out(row, self.table.epochs[row])
+
+    cdef void _digest_out(self, int32_t row, uint32_t epoch) noexcept:
         if self.table.flags[row] & FLAG_DIGESTED:
             self.anti_entropy.subtract(
-                self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed
+                self.table.short_id(row), self.row_hash(row, epoch), self.anti_entropy.changed
             )
             self.table.flags[row] &= ~FLAG_DIGESTED
 
@@ -355,7 +384,8 @@ cdef class Membership:
         ):
             return
         self.anti_entropy.add(
-            self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed
+            self.table.short_id(row), self.row_hash(row, self.table.epochs[row]),
+            self.anti_entropy.changed
         )
         self.table.flags[row] |= FLAG_DIGESTED
 

@@ -3,6 +3,7 @@ from sup_core.anti_entropy cimport AntiEntropy
 from sup_core.blobs cimport RumorBlob
 from sup_core.card_pool cimport CardPool
 from sup_core.codec cimport Header, Message
+from sup_core.comparisons cimport Comparisons
 from sup_core.counters cimport Tally
 from sup_core.cursor cimport Reader, Writer
 from sup_core.dissemination cimport Dissemination
@@ -15,6 +16,7 @@ from sup_core.identity cimport Address
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport MemberTable
 from sup_core.membership cimport Membership
+from sup_core.newcomer cimport Newcomer
 from sup_core.notices cimport Notices
 from sup_core.outbox cimport Outbox
 from sup_core.packets cimport Packets
@@ -55,7 +57,9 @@ cdef class Node:
     cdef Seeds seeds
     cdef size_t received    # bytes of the datagram that is being handled
     cdef Doubts doubts
-    cdef bint synced
+    cdef Newcomer newcomer
+    cdef Comparisons comparisons
+    cdef uint64_t asker     # whose request is being read, else 0
     cdef int64_t left_at
 
     # the C surface: what the drivers use
@@ -81,6 +85,10 @@ cdef class Node:
     cdef void _buckets_message(self, Message* m, int32_t row) noexcept
     cdef void _compare(self, uint64_t digest, int32_t row) noexcept
     cdef void _settle(self) noexcept
+    cdef void _take_snapshot(self) noexcept
+    cdef bytes _compared(
+        self, Reader* r, Message* m, Header* header, int32_t row, const Address* source
+    )
     cdef void _perform(self, Effect* effect) noexcept
     cdef void _gossip(self) noexcept
     cdef void _fire(self, Timer* timer) noexcept

@@ -24,6 +24,7 @@ from sup_core.card_pool cimport Card, CardPool, card_drop
 from sup_core.codec cimport (
     MSG_ACK,
     MSG_BUCKETS,
+    MSG_COMPARE,
     MSG_HEADER,
     MSG_JOIN,
     MSG_MEMBER,
@@ -50,7 +51,9 @@ from sup_core.codec cimport (
     write_ping_req,
     write_relayed,
     write_status,
+    write_welcome,
 )
+from sup_core.comparisons cimport Comparisons
 from sup_core.counters cimport *
 from sup_core.cursor cimport Reader, reader_init
 from sup_core.dissemination cimport NEWS_MEMBERS, Dissemination
@@ -70,6 +73,7 @@ from sup_core.identity cimport (
 from sup_core.limits cimport *
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport *
+from sup_core.newcomer cimport Newcomer
 from sup_core.outbox cimport Outbox
 from sup_core.packets cimport Packets
 from sup_core.prng cimport Prng
@@ -176,6 +180,7 @@ cdef class Node:
         self.stamps = Stamps()
         self.seeds = Seeds(self.table, self.timers, self.prng, self.effects)
         self.doubts = Doubts(self.table, self.timers, self.prng, self.effects)
+        self.newcomer = Newcomer(self.table, self.timers, self.prng)
         self.packets = Packets(
             self.table, self.store, self.dissemination, self.suspicion, self.outbox, self.ring
         )
@@ -189,6 +194,9 @@ cdef class Node:
         )
         self.exchanges = Exchanges(
             self.table, self.store, self.packets, self.pulls, self.timers, self.tally
+        )
+        self.comparisons = Comparisons(
+            self.table, self.store, self.packets, self.membership, self.exchanges, self.doubts
         )
         # The settings live in this object, which outlives its parts.
         self.detector.settings = &self.settings
@@ -209,6 +217,7 @@ cdef class Node:
         self.membership.now = self.now
         self.rumor_rules.now = self.now
         self.exchanges.now = self.now
+        self.comparisons.now = self.now
         self.packets.now = self.now
 
     # ------------------------------------------------------------------ inputs
@@ -325,6 +334,8 @@ cdef class Node:
             bits = (<const char*> m.bits)[:BUCKET_MAP_BYTES]
             self._messages(&r, header.count - 1, row, &address, SOURCE_SYNC)
             answer = self.exchanges.sync_body(bits, MSG_SYNCED)
+        elif m.tag == MSG_COMPARE:
+            answer = self._compared(&r, &m, &header, row, &address)
         elif m.tag == MSG_PULL:
             answer = self.exchanges.pull_answer(&m)
         else:
@@ -344,11 +355,13 @@ cdef class Node:
         entry = self.exchanges.waiting.pop(request_id, None)
         if entry is None:
             return
-        purpose, slot, generation, _ = entry
+        purpose, slot, generation, _, server = entry
         if data is None or len(data) == 0 or len(data) > STREAM_BYTES_MAX:
             self.tally.counts[COUNT_REQUESTS_FAILED] += 1
             if purpose == REQUEST_PULL:
                 self.pulls.failed(slot, generation, now)
+            elif purpose == REQUEST_JOIN and not self.newcomer.settled:
+                self.newcomer.failed(now)
             self._settle()
             return
         raw = data
@@ -360,10 +373,14 @@ cdef class Node:
             if purpose == REQUEST_JOIN:
                 # Only who has just started has nothing to compare with; later it is a sync.
                 young = now - self.table.since(0) <= _SNAPSHOT_AGE_US
-                how = SOURCE_SNAPSHOT if young and not self.synced else SOURCE_SYNC
-                self.synced = True
+                how = SOURCE_SNAPSHOT if young and not self.newcomer.settled else SOURCE_SYNC
+                self.newcomer.settled = True
+            self.comparisons.wanted = NULL
             self._messages(&r, header.count, row, &nowhere, how)
             self._unmentioned(len(raw), header.count)
+            if self.comparisons.wanted != NULL:
+                _address_of(server, &nowhere)
+                self.comparisons.push(&nowhere)
         if purpose == REQUEST_PULL:
             # A body that came ended the pull; else the source had something else.
             self.pulls.failed(slot, generation, now)
@@ -653,7 +670,7 @@ cdef class Node:
             if m.tag == MSG_STATUS:
                 self._status_message(&m)
             elif m.tag == MSG_MEMBER:
-                if greeting and row < 0:
+                if row < 0 and (greeting or (self.asker and short_of(m.id) == self.asker)):
                     sender = self.membership.member_message(&m, SOURCE_SELF)
                     if sender > 0:
                         row = sender
@@ -667,7 +684,9 @@ cdef class Node:
             elif m.tag == MSG_HEADER:
                 self.rumor_rules.header_message(&m, row)
             elif not datagram:
-                if m.tag == MSG_SYNCED and how == SOURCE_SYNC and row > 0:
+                if m.tag == MSG_SYNCED and m.list != NULL:
+                    self.comparisons.answered(&m, how == SOURCE_SYNC)
+                elif m.tag == MSG_SYNCED and how == SOURCE_SYNC and row > 0:
                     self.doubts.expect(m.bits, self.now)
                 elif m.tag != MSG_SYNCED:
                     self.tally.counts[COUNT_UNKNOWN_MESSAGE] += 1
@@ -686,6 +705,8 @@ cdef class Node:
                 self._buckets_message(&m, row)
             elif m.tag == MSG_JOIN or m.tag == MSG_WELCOME:
                 greeting = m.tag
+                if greeting == MSG_WELCOME and not self.newcomer.settled:
+                    self.newcomer.offered(source, m.list, m.list_size)
             else:
                 self.tally.counts[COUNT_UNKNOWN_MESSAGE] += 1
         if greeting and row > 0:
@@ -694,7 +715,9 @@ cdef class Node:
     cdef void _unmentioned(self, Py_ssize_t size, uint32_t count) noexcept:
         # A member that is not in an exchange of its bucket is doubted; not so when the exchange did
         # not hold all there is, or nothing: an empty answer is of somebody who has just started.
-        if size < _BODY_WHOLE_BYTES and count > 1:
+        if self.comparisons.wanted != NULL and self.comparisons.wants_most():
+            self.doubts.mentioned()
+        elif size < _BODY_WHOLE_BYTES and count > 1:
             self.doubts.unmentioned(self.now)
         else:
             self.doubts.mentioned()
@@ -712,8 +735,43 @@ cdef class Node:
             # be, at the rate of questions.
             if known and self.membership.question():
                 self._send_join(self.table.address(row), MSG_WELCOME, DATAGRAM_BYTES_MAX)
-        elif not self.synced and not self.exchanges.joining():
-            self.exchanges.sync_with(source, NULL, row)
+        elif not self.newcomer.waiting:
+            self._take_snapshot()
+
+    cdef void _take_snapshot(self) noexcept:
+        # Of somebody the welcomes named, of anybody known when those are used up.
+        cdef Address contact
+        cdef int32_t row
+        self.newcomer.waiting = False
+        if self.newcomer.settled or self.membership.leaving or self.exchanges.joining():
+            return
+        if self.newcomer.choose(&contact):
+            self.comparisons.ask(&contact, NULL, True)
+            return
+        row = self.table.random_live(self.prng)
+        if row > 0:
+            self.comparisons.ask(self.table.address(row), NULL, True)
+
+    cdef bytes _compared(
+            self, Reader* r, Message* m, Header* header, int32_t row, const Address* source
+    ):
+        # A comparison of all buckets is a newcomer's: it gets its snapshot from who has one and has
+        # not given too many.
+        cdef Message asked = m[0]
+        cdef int i
+        cdef bint joins = True
+        for i in range(BUCKET_MAP_BYTES):
+            joins = joins and asked.bits[i] == 0xFF
+        if joins and not self.newcomer.may_give(self.now):
+            self.tally.counts[COUNT_REQUESTS_REFUSED] += 1
+            return b""
+        self.asker = header.sender
+        self._messages(r, header.count - 1, row, source, SOURCE_SYNC)
+        self.asker = 0
+        body = self.comparisons.answer(&asked)
+        if joins:
+            self.newcomer.gave(len(body))
+        return body
 
     cdef void _status_message(self, Message* m) noexcept:
         cdef int32_t row = self.table.find(m.subject)
@@ -736,12 +794,19 @@ cdef class Node:
             if address_equal(source, self.table.address(row)):
                 # News make an answer long: not for an address that somebody only claims.
                 self._piggyback()
+                self.packets.send(source)
+                self._compare(m.digest, row)
+                return
+            answered = self.packets.w.size
             self.packets.send(source)
-            self._compare(m.digest, row)
-            return
-        answered = self.packets.w.size
-        self.packets.send(source)
-        # Somebody knows this member that this member does not know: ask for its card.
+            if m.digest == self.anti_entropy.digest:
+                return
+            # It has moved, and the news of that was lost: no exchange would reach it.
+        else:
+            answered = self.packets.w.size
+            self.packets.send(source)
+            # Somebody knows this member that this member does not know.
+        # Ask for its card.
         if self.membership.question():
             limit = AMPLIFICATION_MAX * self.received
             self._send_join(source, MSG_JOIN, limit - answered if limit > answered else 0)
@@ -800,11 +865,7 @@ cdef class Node:
         if row <= 0 or self.table.states[row] > STATE_SUSPECT or self.membership.leaving:
             return
         if self.anti_entropy.differing(m.bits, bits) and self.anti_entropy.take_turn(self.now):
-            self.exchanges.sync_with(self.table.address(row), bits, row)
-
-    # ---------------------------------------------------------------- evidence
-
-    # ------------------------------------------------------------------ rumors
+            self.comparisons.ask(self.table.address(row), bits, False)
 
     # ----------------------------------------------------------------- effects
 
@@ -944,7 +1005,7 @@ cdef class Node:
                 break
             for i in range(count):
                 self.packets.send(self.table.address(targets[i]))
-        self.dissemination.close_batch(count)
+        self.dissemination.close_batch(self.dissemination.copies)
 
     # ------------------------------------------------------------------ timers
 
@@ -971,6 +1032,8 @@ cdef class Node:
                 self._contact(row)
         elif timer.kind == TIMER_SEEDS:
             self.seeds.due(self.now)
+        elif timer.kind == TIMER_NEWCOMER:
+            self._take_snapshot()
         elif timer.kind == TIMER_DOUBTS:
             self.doubts.due(self.now)
         elif timer.kind == TIMER_PULLS:
@@ -1005,23 +1068,35 @@ cdef class Node:
         """Greet with this member's card, in at most ``limit`` bytes; False if that is too few.
 
         A request is long enough for the welcome. If that is over the limit it is sent without card:
-        who pinged knows this member.
+        who pinged knows this member. A welcome names as many members as there is room for.
         """
+        cdef uint8_t contacts[CONTACTS_MAX * ADDRESS_BYTES]
+        cdef uint32_t size = 0
         cdef uint32_t padding = 0
         if tag == MSG_JOIN and self.table.cards[0].size < JOIN_BYTES_MIN:
             padding = JOIN_BYTES_MIN - self.table.cards[0].size
-        self.packets.open(self.now)
-        write_join(&self.packets.w, <Tag> tag, padding)
-        self.packets.messages += 1
-        self.packets.member(0)
-        if self.packets.w.size > limit:
-            if tag != MSG_JOIN:
-                return False
+        elif tag == MSG_WELCOME:
+            size = self.newcomer.name_contacts(contacts, self.now)
+        while True:
             self.packets.open(self.now)
-            write_join(&self.packets.w, <Tag> tag, 0)
+            if tag == MSG_JOIN:
+                write_join(&self.packets.w, MSG_JOIN, padding)
+            else:
+                write_welcome(&self.packets.w, contacts, size)
             self.packets.messages += 1
-            if self.packets.w.size > limit:
-                return False
+            self.packets.member(0)
+            if self.packets.w.size <= limit:
+                break
+            if size < ADDRESS_BYTES:
+                if tag != MSG_JOIN:
+                    return False
+                self.packets.open(self.now)
+                write_join(&self.packets.w, <Tag> tag, 0)
+                self.packets.messages += 1
+                if self.packets.w.size > limit:
+                    return False
+                break
+            size -= ADDRESS_BYTES
         self.packets.send(target)
         return True
 

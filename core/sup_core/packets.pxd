@@ -26,6 +26,8 @@ cdef class Packets:
     cdef bint member(self, int32_t row) noexcept
     cdef int fill(self) noexcept
     cdef bint put_member(self, Writer* w, int32_t row) noexcept
+    cdef bint put_known(self, Writer* w, int32_t row) noexcept
+    cdef bint _put_card(self, Writer* w, int32_t row, uint32_t age_s) noexcept
     cdef bint put_status(self, Writer* w, int32_t row) noexcept
     cdef bint put_rumor(self, Writer* w, int32_t slot, bint whole) noexcept
     cdef uint32_t put_entries(self, Writer* w, const uint8_t* bits, uint32_t first_bucket) noexcept

@@ -19,7 +19,7 @@ from sup_core.codec cimport (
 from sup_core.cursor cimport Writer, writer_init
 from sup_core.dissemination cimport NEWS_CLASSES, NEWS_MEMBERS, Dissemination
 from sup_core.identity cimport Address, bucket_of
-from sup_core.limits cimport DATAGRAM_BYTES_MAX, INLINE_BYTES_MAX
+from sup_core.limits cimport DATAGRAM_BYTES_MAX, INLINE_BYTES_MAX, YOUNG_S_MAX
 from sup_core.member_table cimport (
     FLAG_DIGESTED,
     FLAG_NEWS_CARD,
@@ -41,6 +41,8 @@ cdef enum:
     # A stream body stays this far below its limit: one more entry of the largest kind always fits.
     _BODY_BYTES_MAX = 3500000
 
+
+cdef int64_t _YOUNG_US = YOUNG_S_MAX * 1000000
 
 # One buffer for all nodes of the process: a packet is begun, filled and handed to the outbox
 # within one call into one node, and such a call never lets go of the interpreter's lock.
@@ -102,6 +104,20 @@ cdef class Packets:
         return _kept(w, size)
 
     cdef bint put_member(self, Writer* w, int32_t row) noexcept:
+        """A member with its card, as news."""
+        return self._put_card(w, row, 0)
+
+    cdef bint put_known(self, Writer* w, int32_t row) noexcept:
+        """A member with its card, and with how long this one has known it, if that is short."""
+        cdef int64_t age_us = self.now - self.table.since(row)
+        if row == 0 or age_us < 0:
+            age_us = 0
+        # A suspect's time is that of the suspicion: it says nothing about the last sign of life.
+        if self.table.states[row] != STATE_ALIVE or age_us >= _YOUNG_US:
+            return self._put_card(w, row, 0)
+        return self._put_card(w, row, 1 + _age_s(age_us))
+
+    cdef bint _put_card(self, Writer* w, int32_t row, uint32_t age_s) noexcept:
         cdef Message m
         cdef size_t size = w.size
         cdef uint8_t state = self.table.states[row]
@@ -116,7 +132,7 @@ cdef class Packets:
         m.address = self.table.cards[row].address
         m.card = self.table.cards[row].data
         m.card_size = self.table.cards[row].size
-        m.age_s = 0
+        m.age_s = age_s
         if m.state != STATE_ALIVE:
             m.age_s = _age_s(self.now - self.table.since(row))
         write_member(w, &m)
@@ -227,7 +243,7 @@ cdef class Packets:
                     continue
                 if w.size > _BODY_BYTES_MAX:
                     return count
-                if self.put_member(w, i):
+                if self.put_known(w, i):
                     count += 1
             for i in range(self.store.slots):
                 if self.store.entries[i].blob == NULL or not self.store.entries[i].digested:

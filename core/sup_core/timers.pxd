@@ -12,6 +12,7 @@ cdef enum TimerKind:
     TIMER_PULLS = 9
     TIMER_LEAVE = 10
     TIMER_DOUBTS = 11
+    TIMER_NEWCOMER = 12     # the next try for a snapshot
 
 cdef struct Timer:
     int64_t when

@@ -33,14 +33,19 @@ FLOORS: dict[int, str] = {
     3: """
         sup_core.failure_detector sup_core.suspicion sup_core.local_health sup_core.dissemination
         sup_core.anti_entropy sup_core.pulls sup_core.seeds sup_core.doubts
+        sup_core.newcomer
     """,
     # The node, and what it is made of besides the mechanisms.
     4: """
         sup_core.node sup_core.membership sup_core.rumors sup_core.exchanges sup_core.packets
+        sup_core.comparisons
         sup_core.views
     """,
     # Other drivers of the node.
-    5: "sup_core.simulator sup_core.simulator_* sup_core.fuzzing sup_core.bench_hooks",
+    5: """
+        sup_core.simulator sup_core.simulator_* sup_core.fuzzing sup_core.bench_hooks
+        sup_core.memory sup_core.store_drill
+    """,
     # Pure: values, rules, policies, templates.
     6: """
         sup.errors sup.policies sup.hookspecs sup.model sup.model.* sup.handlebars sup.handlebars.*

@@ -1,0 +1,9 @@
+from typing_extensions import disjoint_base
+
+from sup_core.member_table import MemberTable
+from sup_core.prng import Prng
+from sup_core.timers import Timers
+
+@disjoint_base
+class Newcomer:
+    def __new__(cls, table: MemberTable, timers: Timers, prng: Prng) -> Newcomer: ...
