@@ -212,8 +212,10 @@ cdef class Membership:
             self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
         if admission != ADMIT_RAISED and admission != ADMIT_CHANGED:
             return
-        # With the epoch that it was entered with. Most evidence changes nothing and costs no hash.
-        self._digest_out(row, held_epoch)
+        # With the epoch that it was entered with. Most evidence changes nothing and costs no hash;
+        # nor does a new incarnation, which is no part of it.
+        if admission == ADMIT_CHANGED:
+            self._digest_out(row, held_epoch)
         if held == STATE_UNSEEN:
             if state == STATE_DEAD or state == STATE_LEFT:
                 self.enter(row, state)
