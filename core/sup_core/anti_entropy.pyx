@@ -17,6 +17,10 @@ from sup_core.limits cimport BUCKET_MAP_BYTES, BUCKETS
 cdef enum:
     _QUIET_US = 1000000
     _PATIENCE_US = 3000000
+    # News takes this long to reach all at most, mostly far less.
+    _MARGIN_US = 2000000
+    _RECENT_MAX = 10
+    _WINDOW_MAX_US = 60000000
 
 
 cdef class AntiEntropy:
@@ -40,6 +44,8 @@ cdef class AntiEntropy:
         """
         if digest == self.digest:
             self.differs_since = -1
+            self.agreed = now
+            self.recent = 0
             return False
         if self.differs_since < 0:
             self.differs_since = now
@@ -51,6 +57,19 @@ cdef class AntiEntropy:
         # digests never agree.
         self.differs_since = now
         return True
+
+    cdef int64_t recent_window(self, int64_t now) noexcept:
+        """How far back the exchange that starts now needs to look, 0: compare the buckets.
+
+        Only while changes come all the time: what differs in silence may be of any age.
+        """
+        cdef int64_t window = now - self.agreed + _MARGIN_US
+        if now - self.changed >= _QUIET_US or self.recent >= _RECENT_MAX or window > _WINDOW_MAX_US:
+            self.recent = 0
+            return 0
+        self.recent += 1
+        self.agreed = now
+        return window
 
     cdef bint take_turn(self, int64_t now) noexcept:
         """Whether this second still has an exchange to spend."""

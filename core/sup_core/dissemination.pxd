@@ -44,6 +44,7 @@ cdef class Dissemination:
     cdef uint64_t dropped
     cdef void enqueue(self, int lane, int32_t index) noexcept
     cdef void remove(self, int lane, int32_t index) noexcept
+    cdef void heard_again(self, int lane, int32_t index) noexcept
     cdef bint pending(self) noexcept
     cdef int transmit_limit(self) noexcept
     cdef int choose_targets(self, int32_t* out) noexcept

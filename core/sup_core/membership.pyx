@@ -108,6 +108,8 @@ cdef class Membership:
             self.notices.tell(SELF_SHORT_ID_CLASH, short_of(m.id), &m.address, self.now)
             return -1
         if known:
+            if how == SOURCE_GOSSIP and m.version == self.table.version(row):
+                self.dissemination.heard_again(NEWS_MEMBERS, row)
             if not self.take_card(row, m):
                 return row
         else:
