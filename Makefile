@@ -14,6 +14,7 @@ SEEDS ?= 500
 MEMBERS ?= 100
 DATAGRAMS ?= 10000000
 SECONDS ?= 60
+GUIDED_SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,7 +41,7 @@ endef
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
 	  | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
 
 .PHONY: venv
@@ -88,10 +89,20 @@ bench: build ## the benchmarks; results are kept in .bench
 campaign: build ## many seeds in the simulator, each replayed (SEEDS=500, MEMBERS=100)
 	@$(BIN)/python bench/campaign.py --seeds $(SEEDS) --members $(MEMBERS) --replay-check $(ARGS)
 
+.PHONY: memory
+memory: build ## bytes per member and per pair of simulated rings (ARGS="--members 100 1000 2000")
+	@$(BIN)/python bench/memory.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: build ## random datagrams at a node (DATAGRAMS=10000000), then at a running ring (SECONDS=60)
 	@$(BIN)/python bench/fuzz_codec.py --count $(DATAGRAMS)
 	@$(BIN)/python bench/flood.py --seconds $(SECONDS) --processes 3
+
+.PHONY: fuzz-guided
+fuzz-guided: build ## search with libFuzzer in the compiled core (GUIDED_SECONDS=60 per target)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install -q \
+	  --disable-pip-version-check --only-binary :all: 'atheris>=3.0' 2>/dev/null || true
+	@$(IN_VENV) $(BIN)/python tests/fuzz/instrument.py --seconds $(GUIDED_SECONDS)
 
 .PHONY: clean
 clean: ## remove the environment and everything built

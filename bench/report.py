@@ -11,8 +11,10 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,46 @@ was measured elsewhere.
 
 def write(output: Mapping[str, Any], path: Path = RESULTS) -> None:
     """Replace the sections of ``output`` (pytest-benchmark's JSON) in ``path``."""
-    sections = _read(path)
     by_file: dict[str, list[Mapping[str, Any]]] = {}
     for benchmark in output["benchmarks"]:
         by_file.setdefault(benchmark["fullname"].partition("::")[0], []).append(benchmark)
     for file, benchmarks in by_file.items():
-        sections[file] = _section(benchmarks, output)
-    body = "".join(f"\n## {name}\n\n{sections[name].strip()}\n" for name in sorted(sections))
+        write_section(file, _section(benchmarks, output), path)
+
+
+def write_section(name: str, text: str, path: Path = RESULTS) -> None:
+    """Replace one section of ``path``; the others stay."""
+    sections = _read(path) | {name: text}
+    body = "".join(f"\n## {key}\n\n{sections[key].strip()}\n" for key in sorted(sections))
     path.write_text(TITLE + body)
+
+
+def machine() -> str:
+    """One line: when, what and on which machine, for runs outside of pytest-benchmark."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    changes = " with changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
+    return (
+        f"{date.today().isoformat()}, commit {commit}{changes}, {_cpu()} × {os.cpu_count()}, "
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, "
+        f"load average {os.getloadavg()[0]:.1f}"
+    )
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(RESULTS.parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _cpu() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "unknown CPU"
+    found = re.search(r"^model name\s*: (.+)$", text, flags=re.MULTILINE)
+    return found[1] if found else "unknown CPU"
 
 
 def _read(path: Path) -> dict[str, str]:

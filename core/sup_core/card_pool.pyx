@@ -13,6 +13,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 from sup_core.identity cimport Address, address_equal, short_of
+from sup_core.prng cimport Prng
 
 cdef enum:
     _CHAINS_FIRST = 16
@@ -71,7 +72,8 @@ cdef class CardPool:
         self.shelf = <Shelf*> calloc(1, sizeof(Shelf))
         if self.shelf == NULL:
             raise MemoryError
-        self.shelf.salt = <uint64_t> (salt & 0xFFFFFFFFFFFFFFFF)
+        # Small numbers are no good salts: it is a factor of the hash.
+        self.shelf.salt = Prng(salt).draw()
         self.shelf.chains = <Card**> calloc(_CHAINS_FIRST, sizeof(Card*))
         if self.shelf.chains == NULL:
             raise MemoryError

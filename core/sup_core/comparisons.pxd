@@ -32,7 +32,7 @@ cdef class Comparisons:
     cdef void push(self, const Address* target) noexcept
     cdef uint32_t put_named(self, Writer* w, uint64_t name) noexcept
     cdef uint32_t _list(
-        self, Writer* w, const uint8_t* bits, int shift, int64_t after
+        self, Writer* w, const uint8_t* bits, int shift, int64_t after, int32_t first_row
     ) noexcept
     cdef uint32_t _put_unlisted(
         self, Writer* w, const uint8_t* bits, uint32_t first, int64_t after

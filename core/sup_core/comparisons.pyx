@@ -82,7 +82,7 @@ cdef class Comparisons:
         self.packets.now = self.now
         writer_init_growing(&names, STREAM_BYTES_MAX)
         self.listed = self._list(
-            &names, bits, shift, self.now - window_us if window_us else _EVER
+            &names, bits, shift, self.now - window_us if window_us else _EVER, joins
         )
         writer_init_growing(&w, STREAM_BYTES_MAX)
         write_wide_header(
@@ -92,7 +92,7 @@ cdef class Comparisons:
             &w, bits, shift, names.start, <uint32_t> names.size, <uint32_t> (window_us // 1000)
         )
         if joins:
-            # The other learns whom it talks to, so it need not ask for it.
+            # In the place of its entry in the list: the other learns whom it talks to.
             count += self.packets.put_member(&w, 0)
         finish_packet(&w, count)
         self.exchanges.request(REQUEST_JOIN if joins else REQUEST_SYNC, 0, 0, target, &w)
@@ -100,13 +100,14 @@ cdef class Comparisons:
         writer_free(&names)
 
     cdef uint32_t _list(
-            self, Writer* w, const uint8_t* bits, int shift, int64_t after
+            self, Writer* w, const uint8_t* bits, int shift, int64_t after, int32_t first_row
     ) noexcept:
         # Name and part of the hash of what is held in the marked buckets and changed after a time.
         cdef uint32_t count = 0
         cdef uint32_t bucket
+        cdef uint64_t hashed
         cdef int32_t i
-        for i in range(self.table.rows):
+        for i in range(first_row, self.table.rows):
             if (
                 self.table.states[i] == STATE_FREE or not self.table.flags[i] & FLAG_DIGESTED
                 or self.table.since(i) < after
@@ -114,7 +115,8 @@ cdef class Comparisons:
                 continue
             bucket = <uint32_t> bucket_of(self.table.short_id(i))
             if bits[bucket >> 3] & (1 << (bucket & 7)) and count < _NAMES_MAX:
-                _write_listed(w, self.table.short_id(i), self.membership.row_hash(i), shift)
+                hashed = self.membership.row_hash(i, self.table.epochs[i])
+                _write_listed(w, self.table.short_id(i), hashed, shift)
                 count += 1
         for i in range(self.store.slots):
             if (
@@ -163,7 +165,7 @@ cdef class Comparisons:
             slot = -1
             if row >= 0 and self.table.flags[row] & FLAG_DIGESTED:
                 self.table.flags[row] |= FLAG_LISTED
-                mine = self.membership.row_hash(row)
+                mine = self.membership.row_hash(row, self.table.epochs[row])
             else:
                 row = -1
                 slot = self._slot_of(name)

@@ -1,4 +1,4 @@
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from sup_core.member_table cimport MemberTable
 from sup_core.prng cimport Prng
 from sup_core.settings cimport Settings
@@ -11,16 +11,19 @@ cdef enum NewsClass:
 cdef enum:
     LEVELS = 32             # copies sent so far; the transmit limit is below
 
+cdef enum:
+    NO_ITEM = 0xFFFF        # rows and slots are below
+
 cdef struct Item:
-    int32_t following
-    int32_t previous
-    int8_t level            # -1: not queued
+    uint16_t following
+    uint16_t previous
+    uint8_t place           # level + 1; 0: not queued
 
 cdef struct Lane:
-    Item* items
+    Item* items             # by index; none while the lane is empty
     int32_t capacity
-    int32_t first[32]
-    int32_t last[32]
+    uint16_t first[32]
+    uint16_t last[32]
     int32_t count
     int64_t deficit
 
@@ -34,7 +37,7 @@ cdef class Dissemination:
     cdef MemberTable table
     cdef Prng prng
     cdef Lane lanes[2]
-    cdef Picked picked[256]
+    cdef Picked* picked
     cdef int picked_count
     cdef int64_t last_tick
     cdef bint armed
@@ -46,6 +49,7 @@ cdef class Dissemination:
     cdef void remove(self, int lane, int32_t index) noexcept
     cdef void heard_again(self, int lane, int32_t index) noexcept
     cdef bint pending(self) noexcept
+    cdef bint queued(self, int lane, int32_t index) noexcept
     cdef int transmit_limit(self) noexcept
     cdef int choose_targets(self, int32_t* out) noexcept
     cdef void open_batch(self) noexcept
@@ -54,3 +58,4 @@ cdef class Dissemination:
     cdef void close_batch(self, int copies) noexcept
     cdef void _append(self, Lane* lane, int32_t index, int level, bint at_front) noexcept
     cdef void _unlink(self, Lane* lane, int32_t index) noexcept
+    cdef void _give_back(self, Lane* lane) noexcept

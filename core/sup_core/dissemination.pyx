@@ -10,12 +10,13 @@ An item leaves after two ticks, whatever the size of the ring: one target of a t
 in id order, the next and the one before by turns, and a chain of neighbours that forward on first
 sight reaches whom the random targets missed. Chance alone needs ln(N) + 3 copies for that and
 still misses some. While there is a backlog, of a mass start above all, a copy that is heard counts
-like one that is sent, and about half as many are sent. What a lossy chain misses, anti-entropy repairs. Sources: SWIM, Das et al. 2002,
-section 4.1; hybrid dissemination, Voulgaris and van Steen 2007; deficit round robin, Shreedhar and
-Varghese 1995.
+like one that is sent. What a lossy chain misses, anti-entropy repairs. Sources: SWIM, Das et al.
+2002, section 4.1; hybrid dissemination, Voulgaris and van Steen 2007; deficit round robin,
+Shreedhar and Varghese 1995.
 """
-from libc.stdint cimport int8_t, int32_t, uint8_t
+from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t
 from libc.stdlib cimport free, realloc
+from libc.string cimport memset
 from sup_core.limits cimport BATCH_ITEMS_MAX
 from sup_core.member_table cimport FLAG_NEWS_CARD, STATE_ALIVE, MemberTable
 from sup_core.prng cimport Prng
@@ -27,6 +28,11 @@ cdef enum:
     _COPIES_MIN = 4
     # More than one packet of cards.
     _BACKLOG = 24
+    _KEPT_CAPACITY = 64
+
+# One batch for all nodes of the process: it is opened and closed within one call into one node,
+# and such a call never lets go of the interpreter's lock.
+cdef Picked _picked[BATCH_ITEMS_MAX]
 
 
 cdef class Dissemination:
@@ -38,10 +44,11 @@ cdef class Dissemination:
         self.table = table
         self.prng = prng
         self.last_tick = -0x3FFFFFFFFFFFFFFF
+        self.picked = _picked
         for lane in range(NEWS_CLASSES):
             for level in range(LEVELS):
-                self.lanes[lane].first[level] = -1
-                self.lanes[lane].last[level] = -1
+                self.lanes[lane].first[level] = NO_ITEM
+                self.lanes[lane].last[level] = NO_ITEM
 
     def __dealloc__(self) -> None:
         free(self.lanes[0].items)
@@ -51,37 +58,50 @@ cdef class Dissemination:
         """Tell this from the start, whether or not it is queued."""
         cdef Lane* at = &self.lanes[lane]
         cdef int32_t wanted
-        cdef int32_t i
         cdef void* p
         if index >= at.capacity:
-            wanted = at.capacity * 2 if at.capacity else 16
-            while wanted <= index:
-                wanted *= 2
+            if lane == NEWS_MEMBERS:
+                wanted = self.table.capacity
+            else:
+                wanted = at.capacity * 2 if at.capacity else 16
+                while wanted <= index:
+                    wanted *= 2
             p = realloc(at.items, wanted * sizeof(Item))
             if p == NULL:
                 self.dropped += 1
                 return
             at.items = <Item*> p
-            for i in range(at.capacity, wanted):
-                at.items[i].level = -1
+            memset(&at.items[at.capacity], 0, (wanted - at.capacity) * sizeof(Item))
             at.capacity = wanted
-        if at.items[index].level >= 0:
+        if at.items[index].place:
             self._unlink(at, index)
         self._append(at, index, 0, False)
 
     cdef void remove(self, int lane, int32_t index) noexcept:
         """Stop telling this."""
         cdef Lane* at = &self.lanes[lane]
-        if index < at.capacity and at.items[index].level >= 0:
+        if self.queued(lane, index):
             self._unlink(at, index)
+            self._give_back(at)
+
+    cdef bint queued(self, int lane, int32_t index) noexcept:
+        """Whether this is still to be told."""
+        return index < self.lanes[lane].capacity and self.lanes[lane].items[index].place != 0
+
+    cdef void _give_back(self, Lane* lane) noexcept:
+        # An empty lane needs no memory, unless what is in the batch comes back to it.
+        if lane.count == 0 and self.picked_count == 0 and lane.capacity > _KEPT_CAPACITY:
+            free(lane.items)
+            lane.items = NULL
+            lane.capacity = 0
 
     cdef void heard_again(self, int lane, int32_t index) noexcept:
         """Somebody told this too: while there is a backlog that counts as a copy."""
         cdef Lane* at = &self.lanes[lane]
         cdef int level
-        if at.count < _BACKLOG or index >= at.capacity or at.items[index].level < 0:
+        if at.count < _BACKLOG or not self.queued(lane, index):
             return
-        level = at.items[index].level + 1
+        level = at.items[index].place
         self._unlink(at, index)
         # What is left of the limit must be worth a tick.
         if level + self.settings.gossip_fanout <= self.transmit_limit():
@@ -149,7 +169,7 @@ cdef class Dissemination:
         if at.count == 0 or self.picked_count >= BATCH_ITEMS_MAX:
             return False
         for level in range(LEVELS):
-            if at.first[level] >= 0:
+            if at.first[level] != NO_ITEM:
                 index[0] = at.first[level]
                 self._unlink(at, index[0])
                 picked = &self.picked[self.picked_count]
@@ -182,37 +202,40 @@ cdef class Dissemination:
                 # The card was told often enough; what comes next is a status again.
                 self.table.flags[picked.index] &= ~FLAG_NEWS_CARD
         self.picked_count = 0
+        self._give_back(&self.lanes[0])
+        self._give_back(&self.lanes[1])
 
     cdef void _append(self, Lane* lane, int32_t index, int level, bint at_front) noexcept:
         cdef Item* item = &lane.items[index]
-        item.level = <int8_t> level
-        item.following = -1
-        item.previous = -1
+        item.place = <uint8_t> (level + 1)
+        item.following = NO_ITEM
+        item.previous = NO_ITEM
         if at_front:
             item.following = lane.first[level]
-            if item.following >= 0:
-                lane.items[item.following].previous = index
+            if item.following != NO_ITEM:
+                lane.items[item.following].previous = <uint16_t> index
             else:
-                lane.last[level] = index
-            lane.first[level] = index
+                lane.last[level] = <uint16_t> index
+            lane.first[level] = <uint16_t> index
         else:
             item.previous = lane.last[level]
-            if item.previous >= 0:
-                lane.items[item.previous].following = index
+            if item.previous != NO_ITEM:
+                lane.items[item.previous].following = <uint16_t> index
             else:
-                lane.first[level] = index
-            lane.last[level] = index
+                lane.first[level] = <uint16_t> index
+            lane.last[level] = <uint16_t> index
         lane.count += 1
 
     cdef void _unlink(self, Lane* lane, int32_t index) noexcept:
         cdef Item* item = &lane.items[index]
-        if item.previous >= 0:
+        cdef int level = item.place - 1
+        if item.previous != NO_ITEM:
             lane.items[item.previous].following = item.following
         else:
-            lane.first[item.level] = item.following
-        if item.following >= 0:
+            lane.first[level] = item.following
+        if item.following != NO_ITEM:
             lane.items[item.following].previous = item.previous
         else:
-            lane.last[item.level] = item.previous
-        item.level = -1
+            lane.last[level] = item.previous
+        item.place = 0
         lane.count -= 1

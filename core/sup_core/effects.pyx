@@ -10,6 +10,7 @@ from libc.stdlib cimport free, realloc
 cdef enum:
     # One input makes at most a probe's helpers and a few more.
     _EFFECTS_MAX = 4096
+    _KEPT_CAPACITY = 64
 
 
 cdef class Effects:
@@ -47,6 +48,11 @@ cdef class Effects:
         if self.first == self.count:
             self.first = 0
             self.count = 0
+            if self.capacity > _KEPT_CAPACITY:
+                # A burst is over: give its memory back.
+                free(self.list)
+                self.list = NULL
+                self.capacity = 0
             return False
         out[0] = self.list[self.first]
         self.first += 1

@@ -11,6 +11,9 @@ from sup_core.blobs cimport rumor_drop
 from sup_core.card_pool cimport card_drop
 from sup_core.limits cimport EVENT_BYTES_MAX, EVENT_QUEUE_MAX
 
+cdef enum:
+    _KEPT_CAPACITY = 16
+
 SELF_NAMES = (
     "cut_off",
     "reachable",
@@ -91,7 +94,7 @@ cdef class EventQueue:
         self.held -= _kept_bytes(out)
         self.first = (self.first + 1) % self.capacity
         self.count -= 1
-        if self.count == 0 and self.capacity > 1024:
+        if self.count == 0 and self.capacity > _KEPT_CAPACITY:
             # A burst is over: give its memory back.
             free(self.ring)
             self.ring = NULL

@@ -29,7 +29,7 @@ cdef class Exchanges:
     cdef int64_t pulls_armed
     cdef uint32_t request_id
     cdef dict waiting           # request id -> (kind, slot, generation, asked at, address)
-    cdef object queue           # (request id, address, bytes) for the driver
+    cdef list queue             # (request id, address, bytes) for the driver
     cdef void request(
         self, int purpose, int slot, uint32_t generation, const Address* target, Writer* w
     ) noexcept

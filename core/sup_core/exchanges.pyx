@@ -29,8 +29,6 @@ from sup_core.pulls cimport Pull, Pulls
 from sup_core.rumor_store cimport RumorStore
 from sup_core.timers cimport TIMER_PULLS, Timers
 
-from collections import deque
-
 # Above the driver's deadlines for connecting, asking and answering together.
 cdef int64_t _REQUEST_LIFETIME_US = 20000000
 
@@ -52,7 +50,7 @@ cdef class Exchanges:
         self.tally = tally
         self.pulls_armed = 0x7FFFFFFFFFFFFFFF
         self.waiting = {}
-        self.queue = deque()
+        self.queue = []         # REQUESTS_MAX at most; an empty deque is ten times as large
 
     cdef void request(
             self, int purpose, int slot, uint32_t generation, const Address* target, Writer* w

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from sup_core.effects cimport Effects
 from sup_core.member_table cimport MemberTable
 from sup_core.prng cimport Prng
@@ -59,8 +59,7 @@ cdef class FailureDetector:
     cdef uint32_t next_seq
     cdef int64_t srtt
     cdef int64_t rttvar
-    cdef int32_t* order
-    cdef uint32_t* order_generations
+    cdef uint16_t* order        # rows, in the order of this round
     cdef int32_t order_count
     cdef int32_t order_at
     cdef int32_t order_capacity

@@ -17,7 +17,7 @@ Decides nothing about suspicion, tells nobody: leaves effects. Sources: SWIM, Da
 sections 3.1 and 4.3 (round robin); Lifeguard, Dadgar et al. 2017, section IV-A (nack); RFC 6298
 for the time-out.
 """
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 from sup_core.effects cimport (
@@ -65,7 +65,6 @@ cdef class FailureDetector:
         free(self.probes)
         free(self.relays)
         free(self.order)
-        free(self.order_generations)
 
     cdef int64_t rto(self) noexcept:
         """The retransmission time-out in µs."""
@@ -111,22 +110,15 @@ cdef class FailureDetector:
             while self.order_at < self.order_count:
                 row = self.order[self.order_at]
                 self.order_at += 1
-                if (
-                    self.table.generations[row] == self.order_generations[self.order_at - 1]
-                    and self.table.states[row] <= STATE_SUSPECT
-                    and not self.probing(row)
-                ):
+                # A row that went to another member since the shuffle is as good a target.
+                if self.table.states[row] <= STATE_SUSPECT and not self.probing(row):
                     return row
             if self.table.live_count > self.order_capacity:
-                k = self.table.live_count * 2
-                p = realloc(self.order, k * sizeof(int32_t))
+                k = self.table.live_count + self.table.live_count // 8 + 4
+                p = realloc(self.order, k * sizeof(uint16_t))
                 if p == NULL:
                     return -1
-                self.order = <int32_t*> p
-                p = realloc(self.order_generations, k * sizeof(uint32_t))
-                if p == NULL:
-                    return -1
-                self.order_generations = <uint32_t*> p
+                self.order = <uint16_t*> p
                 self.order_capacity = k
             self.order_count = self.table.live_count
             self.order_at = 0
@@ -134,8 +126,6 @@ cdef class FailureDetector:
                 k = <int32_t> self.prng.draw_below(<uint32_t> (i + 1))
                 self.order[i] = self.order[k]
                 self.order[k] = self.table.live_rows[i]
-            for i in range(self.order_count):
-                self.order_generations[i] = self.table.generations[self.order[i]]
         return -1
 
     cdef bint probing(self, int32_t row) noexcept:

@@ -146,7 +146,7 @@ def fuzz(
                     rumor_drop(record.rumor)
                     rumor_drop(record.previous)
                 while n.exchanges.queue:
-                    number = n.exchanges.queue.popleft()[0]
+                    number = n.exchanges.queue.pop(0)[0]
                     n.handle_response(number, None, moment)
     finally:
         free(samples)

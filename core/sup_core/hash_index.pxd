@@ -10,4 +10,5 @@ cdef class HashIndex:
     cdef uint32_t home(self, uint64_t key) noexcept
     cdef int32_t find(self, uint64_t key) noexcept
     cdef bint put(self, uint64_t key, int32_t value) noexcept
+    cdef void change(self, uint64_t key, int32_t value) noexcept
     cdef void remove(self, uint64_t key) noexcept

@@ -1,22 +1,24 @@
 """An open-addressed map from 64-bit keys to row numbers, in C memory.
 
 Linear probing, at most half full, deletion by shifting back: no tombstones, so a lookup stays
-short after any amount of churn. The salt comes from the node's seed: whoever chooses keys cannot
-choose collisions.
+short after any amount of churn. Empty it has no memory. The salt comes from the node's seed:
+whoever chooses keys cannot choose collisions.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from sup_core.prng cimport Prng
+
+cdef enum:
+    _KEPT_SIZE = 64
 
 
 cdef class HashIndex:
     """Maps a key to a row >= 0; ``find`` gives -1 for an unknown key."""
 
     def __cinit__(self, salt: int) -> None:
-        self.salt = <uint64_t> (salt & 0xFFFFFFFFFFFFFFFF) | 1
-        self.mask = 0
-        self.count = 0
-        if not self.grow():
-            raise MemoryError
+        # Small numbers are no good salts: it is a factor of the hash.
+        self.salt = Prng(salt).draw() | 1
+        # Memory comes with the first key: most nodes hold no suspicion, many no rumor.
 
     def __dealloc__(self) -> None:
         free(self.keys)
@@ -57,7 +59,10 @@ cdef class HashIndex:
         return <uint32_t> (mixed >> 32) & self.mask
 
     cdef int32_t find(self, uint64_t key) noexcept:
-        cdef uint32_t at = self.home(key)
+        cdef uint32_t at
+        if self.count == 0:
+            return -1
+        at = self.home(key)
         while self.values[at] >= 0:
             if self.keys[at] == key:
                 return self.values[at]
@@ -67,7 +72,7 @@ cdef class HashIndex:
     cdef bint put(self, uint64_t key, int32_t value) noexcept:
         """Add a key that is not there yet; False when out of memory."""
         cdef uint32_t at
-        if 2 * (self.count + 1) > self.mask + 1 and not self.grow():
+        if (self.mask == 0 or 2 * (self.count + 1) > self.mask + 1) and not self.grow():
             return False
         at = self.home(key)
         while self.values[at] >= 0:
@@ -77,15 +82,33 @@ cdef class HashIndex:
         self.count += 1
         return True
 
-    cdef void remove(self, uint64_t key) noexcept:
+    cdef void change(self, uint64_t key, int32_t value) noexcept:
+        """Give a key that is there another value."""
         cdef uint32_t at = self.home(key)
+        while self.keys[at] != key or self.values[at] < 0:
+            at = (at + 1) & self.mask
+        self.values[at] = value
+
+    cdef void remove(self, uint64_t key) noexcept:
+        cdef uint32_t at
         cdef uint32_t hole
         cdef uint32_t home
+        if self.count == 0:
+            return
+        at = self.home(key)
         while self.values[at] >= 0 and self.keys[at] != key:
             at = (at + 1) & self.mask
         if self.values[at] < 0:
             return
         self.count -= 1
+        if self.count == 0 and self.mask >= _KEPT_SIZE:
+            # What made it large is over: give its memory back.
+            free(self.keys)
+            free(self.values)
+            self.keys = NULL
+            self.values = NULL
+            self.mask = 0
+            return
         hole = at
         while True:
             at = (at + 1) & self.mask

@@ -1,6 +1,5 @@
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from sup_core.card_pool cimport Card, CardPool
-from sup_core.hash_index cimport HashIndex
 from sup_core.identity cimport Address
 from sup_core.prng cimport Prng
 
@@ -20,6 +19,10 @@ cdef enum Admission:
     ADMIT_RAISED = 2        # newer evidence for the same state
     ADMIT_CHANGED = 3       # the state or the epoch changed
     ADMIT_REFUSED = 4       # jumps further than a member can have got
+
+cdef enum:
+    NO_ROW = 0xFFFF         # in columns that hold rows or places; MEMBERS_MAX is below
+    TICK_SHIFT = 14         # a tick is 2^14 µs
 
 cdef enum Flag:
     FLAG_SUSPICION_ARMED = 1
@@ -41,24 +44,36 @@ cdef class MemberTable:
     cdef int32_t capacity
     cdef int32_t live_count         # rows in live_rows (alive and suspect, without row 0)
     cdef int32_t free_count
-    cdef int32_t alive_count        # alive ones among them
+    cdef int32_t free_first         # the free rows are chained through live_at
+    cdef int32_t alive_count        # alive ones among the live
     cdef int32_t successor          # cached answer of next_in_order, -2 unknown
     cdef int32_t predecessor        # the same for previous_in_order
-    cdef HashIndex index
+    cdef int64_t now
+    cdef int64_t aged_at            # when the times of all rows were last looked at
+    cdef uint64_t salt
     cdef CardPool pool              # where the cards of the rows come from
+    cdef uint8_t* block             # holds all columns and the index
+    cdef uint32_t* index            # fragment of a hash << 16 | row, at the place of the hash
+    cdef uint32_t slots             # of the index
+    cdef Card** cards               # never NULL but in a free row
     cdef uint8_t* states
     cdef uint8_t* flags
     cdef uint8_t* backoff_s
     cdef uint32_t* epochs
     cdef uint32_t* incarnations
-    cdef uint32_t* generations
-    cdef int64_t* entered_at
-    cdef int64_t* heard_at
-    cdef Card** cards               # never NULL but in a free row
-    cdef int32_t* live_rows
-    cdef int32_t* live_at           # position in live_rows, or -1
-    cdef int32_t* free_rows
+    # Two per use of a row, and a use lasts a tombstone floor of 10 s at least: 91 hours until a
+    # number comes back, and no timer or probe that names a row waits longer than one.
+    cdef uint16_t* generations
+    cdef uint32_t* entered_at       # in ticks
+    cdef uint32_t* heard_at
+    cdef uint16_t* live_rows
+    cdef uint16_t* live_at          # place in live_rows, or NO_ROW
+    cdef void at(self, int64_t now) noexcept
+    cdef uint32_t tick(self, int64_t when) noexcept
     cdef bint grow(self) noexcept
+    cdef size_t block_bytes(self) noexcept
+    cdef void _put(self, int32_t row) noexcept
+    cdef void _take_out(self, int32_t row) noexcept
     cdef int32_t find(self, uint64_t short_id) noexcept
     cdef int32_t add(self, Card* card, int64_t now) noexcept
     cdef void set_card(self, int32_t row, Card* card) noexcept
@@ -73,6 +88,15 @@ cdef class MemberTable:
     cdef int32_t _nearest(self, bint behind) noexcept
     cdef void _neighbours_changed(self, int32_t row, bint alive) noexcept
 
+    # Salted: whoever chooses ids cannot choose collisions. The upper half is the place in the
+    # index, the lowest 16 bits are kept in the entry.
+    cdef inline uint64_t _mixed(self, uint64_t short_id) noexcept:
+        cdef uint64_t mixed = (short_id ^ self.salt) * 0x9E3779B97F4A7C15ULL
+        return (mixed ^ (mixed >> 32)) * (self.salt | 1)
+
+    cdef inline uint32_t _home(self, uint64_t mixed) noexcept:
+        return <uint32_t> (((mixed >> 32) * self.slots) >> 32)
+
     # What a row's card says; pointers are good until the row gets another card.
     cdef inline uint64_t short_id(self, int32_t row) noexcept:
         return self.cards[row].short_id
@@ -86,15 +110,19 @@ cdef class MemberTable:
     cdef inline uint64_t version(self, int32_t row) noexcept:
         return self.cards[row].version
 
-    # When the row entered its state, and when its member was last heard from.
+    # When the row entered its state, and when its member was last heard from; as in ``tick``.
     cdef inline int64_t since(self, int32_t row) noexcept:
-        return self.entered_at[row]
+        return self._told(self.entered_at[row])
 
     cdef inline void set_since(self, int32_t row, int64_t when) noexcept:
-        self.entered_at[row] = when
+        self.entered_at[row] = self.tick(when)
 
     cdef inline int64_t heard(self, int32_t row) noexcept:
-        return self.heard_at[row]
+        return self._told(self.heard_at[row])
 
     cdef inline void hear(self, int32_t row, int64_t now) noexcept:
-        self.heard_at[row] = now
+        self.heard_at[row] = self.tick(now)
+
+    cdef inline int64_t _told(self, uint32_t stored) noexcept:
+        cdef int64_t ticks = self.now >> TICK_SHIFT
+        return (ticks - <int64_t> (<uint32_t> ticks - stored)) << TICK_SHIFT

@@ -1,4 +1,8 @@
-"""Who is known: one row per member in parallel C arrays, found by 8-byte short id.
+"""Who is known: one row per member in parallel columns of C memory, found by 8-byte short id.
+
+A row is 33 bytes and its part of the index 5.3: the card it refers to is shared (``card_pool``),
+rows and places are 16 bits, and times are in ticks of 2^14 µs (16.4 ms), read against now, so that
+32 bits reach back 407 days and never wrap within them. What is older is told as that old.
 
 Holds the one definition of precedence between pieces of evidence about a member (epoch, then
 `left`, then incarnation, then alive < suspect < dead), a total order, so that merging is a
@@ -6,13 +10,30 @@ maximum: associative, commutative, idempotent. Never decides what to tell others
 node's. Row 0 is the node itself. Source: SWIM, Das et al. 2002, section 4.2, with epochs and the
 rule that any admitted evidence raises the stored incarnation.
 """
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memset
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
 from sup_core.card_pool cimport Card, CardPool, card_drop
-from sup_core.hash_index cimport HashIndex
 from sup_core.limits cimport EPOCH_JUMP_MAX, INCARNATION_JUMP_MAX, MEMBERS_MAX
 from sup_core.prng cimport Prng
+
+cdef enum:
+    _ROW_BYTES = 8 + 4 * 4 + 3 * 2 + 3      # a card's address, and the columns by their width
+    _EMPTY = 0xFFFFFFFF                     # no row is 0xFFFF
+
+# Half of what 32 bits hold: 407 days in ticks of 16.4 ms, more than the largest tombstone floor.
+cdef int64_t _TICKS_MAX = 0x80000000
+
+
+cdef void* _column(
+        uint8_t** at, const void* old, size_t held, size_t wanted, size_t width
+) noexcept nogil:
+    # Lay out one column of ``wanted`` items at ``at``, with what the old one holds.
+    cdef uint8_t* column = at[0]
+    if held:
+        memcpy(column, old, held * width)
+    at[0] = column + wanted * width
+    return column
 
 
 cdef bint evidence_above(uint32_t epoch_a, uint32_t incarnation_a, uint8_t state_a,
@@ -36,10 +57,12 @@ cdef class MemberTable:
     """The members that one node knows of."""
 
     def __cinit__(self, salt: int, CardPool pool not None) -> None:
-        self.index = HashIndex(salt)
+        # Small numbers are no good salts: it is a factor of the hash.
+        self.salt = Prng(salt).draw()
         self.pool = pool
         self.successor = -2
         self.predecessor = -2
+        self.free_first = NO_ROW
         if not self.grow():
             raise MemoryError
 
@@ -47,78 +70,115 @@ cdef class MemberTable:
         cdef int32_t row
         for row in range(self.rows):
             card_drop(self.cards[row])
-        free(self.states)
-        free(self.flags)
-        free(self.backoff_s)
-        free(self.epochs)
-        free(self.incarnations)
-        free(self.generations)
-        free(self.entered_at)
-        free(self.heard_at)
-        free(self.cards)
-        free(self.live_rows)
-        free(self.live_at)
-        free(self.free_rows)
+        free(self.block)
+
+    cdef void at(self, int64_t now) noexcept:
+        """Say what time it is. Times of rows that are as old as they can be told stay so old."""
+        cdef int32_t row
+        self.now = now
+        if now - self.aged_at < _TICKS_MAX // 4 << TICK_SHIFT:
+            return
+        self.aged_at = now
+        for row in range(self.rows):
+            self.entered_at[row] = self.tick(self.since(row))
+            self.heard_at[row] = self.tick(self.heard(row))
+
+    cdef uint32_t tick(self, int64_t when) noexcept:
+        """A time as it is stored: not after now, and not older than half of what can be told."""
+        if when > self.now:
+            when = self.now
+        elif self.now - when > _TICKS_MAX << TICK_SHIFT:
+            when = self.now - (_TICKS_MAX << TICK_SHIFT)
+        return <uint32_t> (when >> TICK_SHIFT)
 
     cdef bint grow(self) noexcept:
-        # A failed realloc leaves the others grown and the capacity as it was: still consistent.
-        cdef int32_t wanted = self.capacity * 2 if self.capacity else 8
-        cdef void* p
-        p = realloc(self.states, wanted)
-        if p == NULL:
+        # All columns and the index are one block. Doubling would waste half of a large table; each
+        # quarter more costs a copy of what is there, which is still O(1) per member.
+        cdef int32_t wanted = self.capacity + self.capacity // 4
+        cdef int32_t held = self.capacity
+        cdef int32_t row
+        cdef uint32_t slots
+        cdef uint8_t* old = self.block
+        cdef uint8_t* at
+        if self.capacity < 64:
+            wanted = self.capacity * 2 if self.capacity else 8
+        if wanted > MEMBERS_MAX:
+            wanted = MEMBERS_MAX
+        slots = wanted + wanted // 3 + 4
+        at = <uint8_t*> malloc(<size_t> wanted * _ROW_BYTES + slots * sizeof(uint32_t))
+        if at == NULL:
             return False
-        self.states = <uint8_t*> p
-        p = realloc(self.flags, wanted)
-        if p == NULL:
-            return False
-        self.flags = <uint8_t*> p
-        p = realloc(self.backoff_s, wanted)
-        if p == NULL:
-            return False
-        self.backoff_s = <uint8_t*> p
-        p = realloc(self.epochs, wanted * sizeof(uint32_t))
-        if p == NULL:
-            return False
-        self.epochs = <uint32_t*> p
-        p = realloc(self.incarnations, wanted * sizeof(uint32_t))
-        if p == NULL:
-            return False
-        self.incarnations = <uint32_t*> p
-        p = realloc(self.generations, wanted * sizeof(uint32_t))
-        if p == NULL:
-            return False
-        self.generations = <uint32_t*> p
-        p = realloc(self.entered_at, wanted * sizeof(int64_t))
-        if p == NULL:
-            return False
-        self.entered_at = <int64_t*> p
-        p = realloc(self.heard_at, wanted * sizeof(int64_t))
-        if p == NULL:
-            return False
-        self.heard_at = <int64_t*> p
-        p = realloc(self.cards, wanted * sizeof(Card*))
-        if p == NULL:
-            return False
-        self.cards = <Card**> p
-        p = realloc(self.live_rows, wanted * sizeof(int32_t))
-        if p == NULL:
-            return False
-        self.live_rows = <int32_t*> p
-        p = realloc(self.live_at, wanted * sizeof(int32_t))
-        if p == NULL:
-            return False
-        self.live_at = <int32_t*> p
-        p = realloc(self.free_rows, wanted * sizeof(int32_t))
-        if p == NULL:
-            return False
-        self.free_rows = <int32_t*> p
-        memset(&self.generations[self.capacity], 0, (wanted - self.capacity) * sizeof(uint32_t))
+        self.block = at
+        self.cards = <Card**> _column(&at, self.cards, held, wanted, sizeof(Card*))
+        self.epochs = <uint32_t*> _column(&at, self.epochs, held, wanted, 4)
+        self.incarnations = <uint32_t*> _column(&at, self.incarnations, held, wanted, 4)
+        self.entered_at = <uint32_t*> _column(&at, self.entered_at, held, wanted, 4)
+        self.heard_at = <uint32_t*> _column(&at, self.heard_at, held, wanted, 4)
+        self.index = <uint32_t*> _column(&at, NULL, 0, slots, 4)
+        self.generations = <uint16_t*> _column(&at, self.generations, held, wanted, 2)
+        self.live_rows = <uint16_t*> _column(&at, self.live_rows, held, wanted, 2)
+        self.live_at = <uint16_t*> _column(&at, self.live_at, held, wanted, 2)
+        self.states = <uint8_t*> _column(&at, self.states, held, wanted, 1)
+        self.flags = <uint8_t*> _column(&at, self.flags, held, wanted, 1)
+        self.backoff_s = <uint8_t*> _column(&at, self.backoff_s, held, wanted, 1)
+        free(old)
+        memset(&self.generations[held], 0, (wanted - held) * 2)
         self.capacity = wanted
+        self.slots = slots
+        memset(self.index, 0xFF, slots * sizeof(uint32_t))
+        for row in range(self.rows):
+            if self.states[row] != STATE_FREE:
+                self._put(row)
         return True
+
+    cdef size_t block_bytes(self) noexcept:
+        return self.capacity * _ROW_BYTES + self.slots * sizeof(uint32_t)
+
+    cdef void _put(self, int32_t row) noexcept:
+        # There is a free slot: the index is three quarters full when all rows are in use.
+        cdef uint64_t mixed = self._mixed(self.cards[row].short_id)
+        cdef uint32_t at = self._home(mixed)
+        while self.index[at] != _EMPTY:
+            at = at + 1 if at + 1 < self.slots else 0
+        self.index[at] = (<uint32_t> mixed << 16) | <uint32_t> row
+
+    cdef void _take_out(self, int32_t row) noexcept:
+        # By shifting back what would not be found behind a hole: no marks of the deleted remain.
+        cdef uint32_t at = self._home(self._mixed(self.cards[row].short_id))
+        cdef uint32_t hole
+        cdef uint32_t home
+        cdef uint32_t to_home
+        cdef uint32_t to_hole
+        while (self.index[at] & 0xFFFF) != <uint32_t> row:
+            at = at + 1 if at + 1 < self.slots else 0
+        hole = at
+        while True:
+            at = at + 1 if at + 1 < self.slots else 0
+            if self.index[at] == _EMPTY:
+                break
+            home = self._home(self._mixed(self.cards[self.index[at] & 0xFFFF].short_id))
+            to_home = at - home if at >= home else at + self.slots - home
+            to_hole = at - hole if at >= hole else at + self.slots - hole
+            if to_home >= to_hole:
+                self.index[hole] = self.index[at]
+                hole = at
+        self.index[hole] = _EMPTY
 
     cdef int32_t find(self, uint64_t short_id) noexcept:
         """The row of a short id, or -1."""
-        return self.index.find(short_id)
+        cdef uint64_t mixed = self._mixed(short_id)
+        cdef uint32_t fragment = <uint32_t> mixed << 16
+        cdef uint32_t at = self._home(mixed)
+        cdef uint32_t entry = self.index[at]
+        while entry != _EMPTY:
+            # Most entries of others differ in their fragment, so that their cards are not touched.
+            if (entry ^ fragment) < 0x10000 and (
+                self.cards[entry & 0xFFFF].short_id == short_id
+            ):
+                return <int32_t> (entry & 0xFFFF)
+            at = at + 1 if at + 1 < self.slots else 0
+            entry = self.index[at]
+        return -1
 
     cdef int32_t add(self, Card* card, int64_t now) noexcept:
         """A new UNSEEN row with epoch and incarnation 0, or the one that this member has.
@@ -126,23 +186,18 @@ cdef class MemberTable:
         The caller's reference to the card is consumed if the row is new. -1 when full, -2 when the
         short id is another's.
         """
-        cdef int32_t row = self.index.find(card.short_id)
+        cdef int32_t row = self.find(card.short_id)
         if row >= 0:
             return row if memcmp(self.id_of(row), card.id.octets, 16) == 0 else -2
-        if self.free_count:
+        if self.free_first != NO_ROW:
+            row = self.free_first
+            self.free_first = self.live_at[row]
             self.free_count -= 1
-            row = self.free_rows[self.free_count]
         else:
             if self.rows >= MEMBERS_MAX or (self.rows == self.capacity and not self.grow()):
                 return -1
             row = self.rows
             self.rows += 1
-        if not self.index.put(card.short_id, row):
-            self.free_rows[self.free_count] = row
-            self.free_count += 1
-            self.states[row] = STATE_FREE
-            self.cards[row] = NULL
-            return -1
         self.states[row] = STATE_UNSEEN
         self.flags[row] = 0
         self.backoff_s[row] = 0
@@ -152,7 +207,8 @@ cdef class MemberTable:
         self.set_since(row, now)
         self.hear(row, -0x3FFFFFFFFFFFFFFF)
         self.cards[row] = card
-        self.live_at[row] = -1
+        self.live_at[row] = NO_ROW
+        self._put(row)
         return row
 
     cdef void set_card(self, int32_t row, Card* card) noexcept:
@@ -163,13 +219,14 @@ cdef class MemberTable:
     cdef void forget(self, int32_t row) noexcept:
         """Free a row; timers that name it are stale from here on."""
         self.set_state(row, STATE_UNSEEN, 0)
-        self.index.remove(self.short_id(row))
+        self._take_out(row)
         card_drop(self.cards[row])
         self.cards[row] = NULL
         self.states[row] = STATE_FREE
         self.flags[row] = 0
         self.generations[row] += 1
-        self.free_rows[self.free_count] = row
+        self.live_at[row] = <uint16_t> self.free_first
+        self.free_first = row
         self.free_count += 1
 
     cdef void set_state(self, int32_t row, uint8_t state, int64_t now) noexcept:
@@ -177,22 +234,22 @@ cdef class MemberTable:
         only.
         """
         cdef bint live = state <= STATE_SUSPECT and row != 0
-        cdef int32_t at = self.live_at[row]
-        cdef int32_t moved
-        if self.states[row] == STATE_ALIVE and row != 0 and at >= 0:
+        cdef uint16_t at = self.live_at[row]
+        cdef uint16_t moved
+        if self.states[row] == STATE_ALIVE and row != 0 and at != NO_ROW:
             self.alive_count -= 1
         if state == STATE_ALIVE and row != 0:
             self.alive_count += 1
-        if live and at < 0:
-            self.live_rows[self.live_count] = row
-            self.live_at[row] = self.live_count
+        if live and at == NO_ROW:
+            self.live_rows[self.live_count] = <uint16_t> row
+            self.live_at[row] = <uint16_t> self.live_count
             self.live_count += 1
-        elif not live and at >= 0:
+        elif not live and at != NO_ROW:
             self.live_count -= 1
             moved = self.live_rows[self.live_count]
             self.live_rows[at] = moved
             self.live_at[moved] = at
-            self.live_at[row] = -1
+            self.live_at[row] = NO_ROW
         self.states[row] = state
         self.set_since(row, now)
         if row != 0:

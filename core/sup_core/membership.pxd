@@ -7,6 +7,7 @@ from sup_core.dissemination cimport Dissemination
 from sup_core.effects cimport Effects
 from sup_core.event_queue cimport Change, Reason
 from sup_core.failure_detector cimport FailureDetector
+from sup_core.hash_index cimport HashIndex
 from sup_core.identity cimport Address
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport MemberTable
@@ -19,11 +20,12 @@ from sup_core.timers cimport Timers
 cdef struct Why:
     int64_t at
     uint64_t accuser
-    Reason reason
-    uint8_t state
     uint32_t incarnation
+    uint8_t reason          # a Reason
+    uint8_t state
 
 cdef struct WhyRing:
+    int32_t row
     uint32_t count
     Why entries[4]
 
@@ -47,7 +49,9 @@ cdef class Membership:
     cdef uint64_t card_count
     cdef int64_t question_window
     cdef int questions_used
-    cdef WhyRing** whys
+    cdef WhyRing* whys          # of the few rows that anything was ever said against
+    cdef HashIndex whys_of      # row -> its place there
+    cdef int32_t whys_count
     cdef int32_t whys_capacity
     cdef int32_t member_message(self, Message* m, int how) noexcept
     cdef Card* _card(self, Message* m) noexcept
@@ -64,7 +68,8 @@ cdef class Membership:
     cdef bint renew_own_card(
         self, const Address* address, const uint8_t* data, uint32_t size
     ) noexcept
-    cdef uint64_t row_hash(self, int32_t row) noexcept
+    cdef uint64_t row_hash(self, int32_t row, uint32_t epoch) noexcept
+    cdef void _digest_out(self, int32_t row, uint32_t epoch) noexcept
     cdef void digest_out(self, int32_t row) noexcept
     cdef void digest_in(self, int32_t row) noexcept
     cdef int64_t jitter(self, int64_t wait) noexcept
@@ -75,4 +80,5 @@ cdef class Membership:
         self, int32_t row, uint8_t state, uint32_t incarnation, uint64_t accuser, Reason reason
     ) noexcept
     cdef void member_event(self, int32_t row, Change change, Reason reason, uint64_t other) noexcept
+    cdef void _forget_why(self, int32_t row) noexcept
     cdef list why(self, int32_t row)

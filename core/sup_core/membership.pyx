@@ -8,8 +8,8 @@ live member becomes a question to it, an unknown member answers a ping first. Ev
 verdict keeps who said it, and when.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy
 from sup_core.anti_entropy cimport AntiEntropy
 from sup_core.card_pool cimport Card, card_drop, card_share
 from sup_core.codec cimport Message
@@ -25,6 +25,7 @@ from sup_core.effects cimport (
 )
 from sup_core.event_queue cimport *
 from sup_core.failure_detector cimport FailureDetector
+from sup_core.hash_index cimport HashIndex
 from sup_core.identity cimport Address, address_equal, short_of, sip_hash
 from sup_core.limits cimport INCARNATION_JUMP_MAX, WHY_MAX, YOUNG_S_MAX
 from sup_core.local_health cimport LocalHealth
@@ -62,11 +63,9 @@ cdef class Membership:
         self.notices = notices
         self.tally = tally
         self.ring = <uint64_t> ring
+        self.whys_of = HashIndex(0)
 
     def __dealloc__(self) -> None:
-        cdef int32_t i
-        for i in range(self.whys_capacity):
-            free(self.whys[i])
         free(self.whys)
 
     cdef int32_t member_message(self, Message* m, int how) noexcept:
@@ -188,6 +187,7 @@ cdef class Membership:
             return False
         self.digest_out(row)
         self.table.set_card(row, card)
+        self.anti_entropy.changed = self.now
         if self.table.states[row] <= STATE_LEFT:
             self.digest_in(row)
             self.table.flags[row] |= FLAG_NEWS_CARD
@@ -208,15 +208,13 @@ cdef class Membership:
             self.table.admit(row, epoch, incarnation, state)
             self.show(row, reason)
             return
-        if epoch == held_epoch and incarnation == self.table.incarnations[row] and state == held:
-            return      # what every packet of a member says, and every second copy of its card
-        self.digest_out(row)
         admission = self.table.admit(row, epoch, incarnation, state)
         if admission == ADMIT_REFUSED:
             self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
         if admission != ADMIT_RAISED and admission != ADMIT_CHANGED:
-            self.digest_in(row)
             return
+        # With the epoch that it was entered with. Most evidence changes nothing and costs no hash.
+        self._digest_out(row, held_epoch)
         if held == STATE_UNSEEN:
             if state == STATE_DEAD or state == STATE_LEFT:
                 self.enter(row, state)
@@ -273,6 +271,8 @@ cdef class Membership:
         """
         if state != STATE_SUSPECT and self.table.states[row] != STATE_SUSPECT:
             self.entered = True
+        if state > STATE_SUSPECT or self.table.states[row] > STATE_SUSPECT:
+            self.anti_entropy.changed = self.now    # suspicions are no part of the digest
         self.suspicion.end(row)
         self.table.set_state(row, state, self.now)
         self.digest_in(row)
@@ -342,21 +342,24 @@ cdef class Membership:
         self.dissemination.enqueue(NEWS_MEMBERS, 0)
         return True
 
-    cdef uint64_t row_hash(self, int32_t row) noexcept:
+    cdef uint64_t row_hash(self, int32_t row, uint32_t epoch) noexcept:
         cdef uint8_t raw[40]
         cdef uint64_t words[3]
         cdef uint8_t state = self.table.states[row]
         memcpy(raw, self.table.id_of(row), 16)
-        words[0] = self.table.epochs[row]
+        words[0] = epoch
         words[1] = self.table.version(row)
         words[2] = state if state == STATE_DEAD or state == STATE_LEFT else <uint8_t> STATE_ALIVE
         memcpy(raw + 16, words, 24)
         return sip_hash(self.ring, 1, raw, 40)
 
     cdef void digest_out(self, int32_t row) noexcept:
+        self._digest_out(row, self.table.epochs[row])
+
+    cdef void _digest_out(self, int32_t row, uint32_t epoch) noexcept:
         if self.table.flags[row] & FLAG_DIGESTED:
             self.anti_entropy.subtract(
-                self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed
+                self.table.short_id(row), self.row_hash(row, epoch), self.anti_entropy.changed
             )
             self.table.flags[row] &= ~FLAG_DIGESTED
 
@@ -372,7 +375,8 @@ cdef class Membership:
         ):
             return
         self.anti_entropy.add(
-            self.table.short_id(row), self.row_hash(row), self.anti_entropy.changed
+            self.table.short_id(row), self.row_hash(row, self.table.epochs[row]),
+            self.anti_entropy.changed
         )
         self.table.flags[row] |= FLAG_DIGESTED
 
@@ -417,41 +421,55 @@ cdef class Membership:
         self.dissemination.remove(NEWS_MEMBERS, row)
         if self.table.states[row] != STATE_UNSEEN:
             self.member_event(row, CHANGE_FORGOTTEN, REASON_FLOOR, 0)
-        if row < self.whys_capacity:
-            free(self.whys[row])
-            self.whys[row] = NULL
+        self._forget_why(row)
         self.table.forget(row)
 
     cdef void note(
             self, int32_t row, uint8_t state, uint32_t incarnation, uint64_t accuser, Reason reason
     ) noexcept:
         """Remember who said what about a member, the latest WHY_MAX."""
+        cdef int32_t at = self.whys_of.find(<uint64_t> row)
         cdef int32_t wanted
         cdef void* p
         cdef Why* entry
-        if state == STATE_ALIVE and (row >= self.whys_capacity or self.whys[row] == NULL):
-            return
-        if row >= self.whys_capacity:
-            wanted = self.table.capacity
-            p = realloc(self.whys, wanted * sizeof(WhyRing*))
-            if p == NULL:
+        if at < 0:
+            if state == STATE_ALIVE:
                 return
-            self.whys = <WhyRing**> p
-            memset(
-                self.whys + self.whys_capacity, 0, (wanted - self.whys_capacity) * sizeof(WhyRing*)
-            )
-            self.whys_capacity = wanted
-        if self.whys[row] == NULL:
-            self.whys[row] = <WhyRing*> calloc(1, sizeof(WhyRing))
-            if self.whys[row] == NULL:
+            if self.whys_count == self.whys_capacity:
+                wanted = self.whys_capacity + self.whys_capacity // 2 + 2
+                p = realloc(self.whys, wanted * sizeof(WhyRing))
+                if p == NULL:
+                    return
+                self.whys = <WhyRing*> p
+                self.whys_capacity = wanted
+            at = self.whys_count
+            if not self.whys_of.put(<uint64_t> row, at):
                 return
-        entry = &self.whys[row].entries[self.whys[row].count % WHY_MAX]
-        self.whys[row].count += 1
+            self.whys_count += 1
+            self.whys[at].row = row
+            self.whys[at].count = 0
+        entry = &self.whys[at].entries[self.whys[at].count % WHY_MAX]
+        self.whys[at].count += 1
         entry.at = self.now
         entry.accuser = accuser
-        entry.reason = reason
+        entry.reason = <uint8_t> reason
         entry.state = state
         entry.incarnation = incarnation
+
+    cdef void _forget_why(self, int32_t row) noexcept:
+        # The last one takes the place.
+        cdef int32_t at = self.whys_of.find(<uint64_t> row)
+        if at < 0:
+            return
+        self.whys_of.remove(<uint64_t> row)
+        self.whys_count -= 1
+        if at != self.whys_count:
+            self.whys[at] = self.whys[self.whys_count]
+            self.whys_of.change(<uint64_t> self.whys[at].row, at)
+        if self.whys_count == 0:
+            free(self.whys)
+            self.whys = NULL
+            self.whys_capacity = 0
 
     cdef void member_event(
             self, int32_t row, Change change, Reason reason, uint64_t other
@@ -478,9 +496,10 @@ cdef class Membership:
         cdef WhyRing* ring
         cdef uint32_t first
         cdef uint32_t i
-        if row < 0 or row >= self.whys_capacity or self.whys[row] == NULL:
+        cdef int32_t at = self.whys_of.find(<uint64_t> row)
+        if at < 0:
             return []
-        ring = self.whys[row]
+        ring = &self.whys[at]
         first = ring.count - WHY_MAX if ring.count > WHY_MAX else 0
         return [_why_text(&ring.entries[i % WHY_MAX]) for i in range(first, ring.count)]
 

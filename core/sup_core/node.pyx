@@ -138,6 +138,7 @@ cdef class Node:
         _address_of(address, &own)
         data = card_bytes(name, tags or {})
         self._assemble(seed, cards)
+        self.table.at(now)
         card = self.table.pool.intern(
             <const uint8_t*> (<const char*> (<bytes> member_id)), &own, <uint64_t> epoch << 16,
             <const uint8_t*> (<const char*> data), <uint32_t> len(data)
@@ -212,6 +213,7 @@ cdef class Node:
         # One clock for all parts; it never runs backwards within the node.
         if now > self.now:
             self.now = now
+        self.table.at(self.now)
         self.membership.now = self.now
         self.rumor_rules.now = self.now
         self.exchanges.now = self.now
@@ -398,7 +400,8 @@ cdef class Node:
         for data in checked:
             _address_of(data, &address)
             if not address_equal(&address, self.table.address(0)):
-                self.seeds.add(&address, self.now)
+                if not self.seeds.add(&address, self.now):
+                    raise MemoryError
         self.seeds.due(self.now)
         self._settle()
 
@@ -507,7 +510,7 @@ cdef class Node:
         """
         if not self.exchanges.queue:
             return None
-        return self.exchanges.queue.popleft()
+        return self.exchanges.queue.pop(0)
 
     def poll_event(self):
         """The next event, None when there is none."""
@@ -624,7 +627,7 @@ cdef class Node:
         # Row 0 is this member; its item leaves the lane when it was told often enough.
         return (
             self.dissemination.lanes[0].count == 0
-            or self.dissemination.lanes[0].items[0].level < 0
+            or not self.dissemination.queued(NEWS_MEMBERS, 0)
         )
 
     def why(self, id):

@@ -2,7 +2,6 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from sup_core.cursor cimport Writer
 from sup_core.dissemination cimport Dissemination
 from sup_core.identity cimport Address
-from sup_core.limits cimport DATAGRAM_BYTES_MAX
 from sup_core.member_table cimport MemberTable
 from sup_core.outbox cimport Outbox
 from sup_core.rumor_store cimport RumorStore
@@ -16,7 +15,7 @@ cdef class Packets:
     cdef Outbox outbox
     cdef uint64_t ring
     cdef int64_t now
-    cdef uint8_t buffer[DATAGRAM_BYTES_MAX]
+    cdef uint8_t* buffer
     cdef Writer w
     cdef uint32_t messages
     cdef uint64_t sent_packets

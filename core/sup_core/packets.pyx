@@ -43,6 +43,9 @@ cdef enum:
 
 
 cdef int64_t _YOUNG_US = YOUNG_S_MAX * 1000000
+# One buffer for all nodes of the process: a packet is begun, filled and handed to the outbox
+# within one call into one node, and such a call never lets go of the interpreter's lock.
+cdef uint8_t _datagram[DATAGRAM_BYTES_MAX]
 
 
 cdef class Packets:
@@ -59,6 +62,7 @@ cdef class Packets:
         self.suspicion = suspicion
         self.outbox = outbox
         self.ring = <uint64_t> ring
+        self.buffer = _datagram
 
     cdef void open(self, int64_t now) noexcept:
         """Begin a datagram."""

@@ -264,8 +264,8 @@ cdef class RumorStore:
                 word = 0
                 for k in range(8):
                     word = (word << 8) | out[i + k]
-                word &= 0x0FFFFFFFFFFFFFFF
-                total = (total + word) & 0x7FFFFFFFFFFFFFFF
+                word &= 0x0FFFFFFFFFFFFFFFULL
+                total = (total + word) & 0x7FFFFFFFFFFFFFFFULL
         result.a = total
         result.b = 0
         result.value_hash = self.value_hash(out, size)

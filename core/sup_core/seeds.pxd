@@ -19,11 +19,12 @@ cdef class Seeds:
     cdef Timers timers
     cdef Prng prng
     cdef Effects effects
-    cdef Seed seeds[64]
+    cdef Seed* seeds
     cdef int count
+    cdef int capacity
     cdef int64_t armed
     cdef void clear(self) noexcept
-    cdef void add(self, const Address* address, int64_t now) noexcept
+    cdef bint add(self, const Address* address, int64_t now) noexcept
     cdef void answered(self, const Address* source, int32_t row) noexcept
     cdef void due(self, int64_t now) noexcept
     cdef bint _alive(self, Seed* seed) noexcept

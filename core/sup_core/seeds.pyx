@@ -6,6 +6,7 @@ dead members, each with ±25 % of jitter. A seed is an address, not a member: wh
 there counts, and so does a live member whose card names the address.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdlib cimport free, realloc
 from sup_core.effects cimport EFFECT_GREET, Effects
 from sup_core.identity cimport Address, address_equal
 from sup_core.limits cimport SEEDS_MAX
@@ -32,19 +33,33 @@ cdef class Seeds:
         self.effects = effects
         self.armed = _NEVER
 
+    def __dealloc__(self) -> None:
+        free(self.seeds)
+
     cdef void clear(self) noexcept:
         self.count = 0
 
-    cdef void add(self, const Address* address, int64_t now) noexcept:
-        """A seed to greet at once; beyond SEEDS_MAX it is ignored, the caller checks."""
-        cdef Seed* seed = &self.seeds[self.count]
-        if self.count >= SEEDS_MAX:
-            return
+    cdef bint add(self, const Address* address, int64_t now) noexcept:
+        """A seed to greet at once; False beyond SEEDS_MAX and when out of memory."""
+        cdef Seed* seed
+        cdef int wanted
+        if self.count == self.capacity:
+            # Most nodes have one to three.
+            wanted = 2 * self.capacity if self.capacity else 4
+            if wanted > SEEDS_MAX:
+                return False
+            seed = <Seed*> realloc(self.seeds, wanted * sizeof(Seed))
+            if seed == NULL:
+                return False
+            self.seeds = seed
+            self.capacity = wanted
+        seed = &self.seeds[self.count]
         self.count += 1
         seed.address = address[0]
         seed.row = -1
         seed.due = now
         seed.wait = _WAIT_FIRST_US
+        return True
 
     cdef void answered(self, const Address* source, int32_t row) noexcept:
         """Somebody greeted back from ``source``."""

@@ -89,15 +89,15 @@ class Simulator(Engine):
         self.replay = replay or f"Simulator(seed={seed})"
         self.harsh_until = 0
         self.isolated: set[int] = set()  # hosts that `isolate` holds
-        self.deaths: list[tuple[int, int, int]] = []  # (t_us, viewer, host) of every DIED event
+        self._deaths: list[tuple[int, int, int]] = []
         self._changes: dict[MemberChange, int] = dict.fromkeys(MemberChange, 0)
         self._checks = list(default_checks() if checks is None else checks)
         if light:
             self._checks = []
         self._rings: dict[str, int] = {}
         # All members hold the cards that one process has of them, as a fleet in one process would.
-        pool = CardPool(seed)
-        self._node_type = partial(Node, cards=pool) if node_type is Node else node_type
+        self.cards = CardPool(seed)
+        self._node_type = partial(Node, cards=self.cards) if node_type is Node else node_type
         self._lives: list[Life] = []
         self._by_id: dict[bytes, Life] = {}
         self._numbered: list[Life] = []
@@ -337,6 +337,12 @@ class Simulator(Engine):
         """How often each change of a member was told."""
         return self.ledger.changes() if self.light else self._changes
 
+    @property
+    def deaths(self) -> Sequence[tuple[int, int, int]]:
+        """(t_us, viewer, host) of every death told; in light mode only of hosts that run, at most
+        10,000 of them."""
+        return [d[:3] for d in self.ledger.deaths] if self.light else self._deaths
+
     def ending(self, index: int) -> Ending:
         """Return who knows of the crash or departure of a host's member, and since when."""
         return self.ledger.ending(self._lives[index].number)
@@ -464,7 +470,7 @@ class Simulator(Engine):
             check.member(self, index, life, event, before)
         self._changes[event.change] += 1
         if event.change is MemberChange.DIED:
-            self.deaths.append((self.now_us, index, life.index))
+            self._deaths.append((self.now_us, index, life.index))
         if event.change is MemberChange.FORGOTTEN:
             told.pop(member.id, None)
         else:

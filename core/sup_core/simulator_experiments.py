@@ -14,30 +14,34 @@ docstring of each says where it comes from:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from sup_core.config import Config
-from sup_core.events import Event, MemberChange, RumorEvent
+from sup_core.events import MemberChange
 from sup_core.node import Node
 from sup_core.simulator import Simulator
-from sup_core.simulator_lab import Lab, Result, Returns, median, quantile
+from sup_core.simulator_lab import EXCUSE_S, Lab, Result, median, quantile
 from sup_core.simulator_network import Network
 
 __all__ = ["EXPERIMENTS", "Experiment", "Result", "median", "quantile", "run_experiment"]
 
 Measures = dict[str, float]
 
-SERVICE = 1
+SHARED = 64  # a kind where the last writer wins
+FOREVER_S = 1e9
 ZONE_TAG = "zone"
 
 
 def join(lab: Lab, members: int, *, over: float = 0.0, limit: float = 120.0) -> Measures:
     """All start within `over` seconds and join through the first three. Targets: burst join."""
     window = lab.open()
-    took = lab.form(members, over=over, settled=0.0, limit=limit)
+    lab.sim.add(members, over=over)
+    lab.run(over)
+    took = lab.agree(limit, every=0.05)
     window = lab.close(window)
     return {
         "join_s": took,
@@ -95,14 +99,10 @@ def crash(lab: Lab, members: int, *, rounds: int = 10, limit: float = 120.0) -> 
         lab.wait(2.0, 6.0)
         victim = lab.victims(1)[0]
         lab.sim.crash(victim, host=True)
-        told = lab.known([victim], limit)
-        lab.sample(**lab.knowledge(told, 1))
-        if number == 0:
-            _curve(lab, "knows", [times[0] for times in told.values() if times], len(told))
+        lab.sample(**lab.known([victim], limit, curve="" if number else "knows"))
         _revive(lab, [victim])
     window = lab.close(window)
-    deaths = lab.sim.deaths
-    return {"false_deaths": float(len(deaths) - rounds * (members - 1)), "bytes": window.bytes}
+    return {"false_deaths": float(lab.sim.ledger.false_deaths), "bytes": window.bytes}
 
 
 def mass_crash(
@@ -110,29 +110,22 @@ def mass_crash(
 ) -> Measures:
     """A share dies at once; how long until the last survivor knows all. Targets: 10, 50, 90 %."""
     lab.form(members)
-    false = 0
     for number in range(rounds):
         lab.wait(2.0, 6.0)
         victims = lab.victims(max(1, members * percent // 100))
-        gone, place = set(victims), len(lab.sim.deaths)
         for victim in victims:
             lab.sim.crash(victim, host=True)
-        told = lab.known(victims, limit)
-        lab.sample(**lab.knowledge(told, len(victims)))
-        if number == 0:
-            all_known = [times[-1] for times in told.values() if len(times) == len(victims)]
-            _curve(lab, "knows", all_known, len(told))
-        false += lab.false_deaths(lambda _, host, gone=gone: host not in gone, place)[0]  # type: ignore[misc]
+        lab.sample(**lab.known(victims, limit, curve="" if number else "knows"))
         if number + 1 < rounds:
             _revive(lab, victims)
-    return {"false_deaths": float(false)}
+    return {"false_deaths": float(lab.sim.ledger.false_deaths)}
 
 
 def rack_loss(lab: Lab, members: int, *, zones: int = 10, limit: float = 120.0) -> Measures:
     """Every member of one zone dies in the same moment, and the rack comes back.
 
-    The correlated case of a mass crash: the predecessors in a zone die with their successors only
-    by chance of their ids. Targets: what the model left out.
+    The correlated case of a mass crash, with the zones known to the members. Targets: what the
+    model left out.
     """
     for zone in range(zones):
         share = members * (zone + 1) // zones - members * zone // zones
@@ -141,15 +134,13 @@ def rack_loss(lab: Lab, members: int, *, zones: int = 10, limit: float = 120.0) 
     lab.wait(2.0, 6.0)
     zone = lab.dice.integer(0, zones - 1)
     victims = list(range(members * zone // zones, members * (zone + 1) // zones))
-    gone = set(victims)
     for victim in victims:
         lab.sim.crash(victim, host=True)
-    told = lab.known(victims, limit)
-    measures = lab.knowledge(told, len(victims))
-    false = lab.false_deaths(lambda _, host: host not in gone)[0]
+    measures = lab.known(victims, limit)
+    false = float(lab.sim.ledger.false_deaths)
     for victim in victims:
         lab.sim.restart(victim)
-    return measures | {"false_deaths": float(false), "back_s": lab.agree(120.0)}
+    return measures | {"false_deaths": false, "back_s": lab.agree(120.0)}
 
 
 def rumor(
@@ -160,36 +151,25 @@ def rumor(
     Targets: a 256-byte rumor. A copy is a rumor that a member received, known to it or not.
     """
     lab.form(members)
-    times: dict[int, float] = {}
-    start = 0
-
-    def hear(viewer: int, event: Event) -> None:
-        if isinstance(event, RumorEvent) and event.rumor.key == b"news":
-            times.setdefault(viewer, (lab.sim.now_us - start) / 1e6)
-
-    lab.sim.watch(hear)
     unreached = 0
     for number in range(rounds):
         lab.wait(2.0, 4.0)
         source = lab.victims(1)[0]
-        window = lab.open()
-        start = lab.sim.now_us
-        times.clear()
+        spread = lab.sim.follow(SHARED, b"news%d" % number)
         value = bytes(lab.dice.integer(0, 255) for _ in range(size))
-        # Last writer wins: one key whoever publishes, so every member's news is an event.
-        lab.sim.publish(source, 64, b"news", value)
-        times[source] = 0.0
-        lab.until(lambda: len(times) >= members, limit, every=0.02)
-        heard = [t for viewer, t in times.items() if viewer != source]
-        missing = members - 1 - len(heard)
-        unreached += missing
-        if number == 0:
-            _curve(lab, "heard", heard, members - 1)
-        heard += [float("inf")] * missing
+        lab.sim.publish(source, SHARED, spread.key, value)
+        lab.until(partial(lab.sim.ledger.seen_by_all, spread), limit, every=0.02)
         lab.run(2.0)  # what still circulates belongs to it
-        window = lab.close(window)
-        copies = (window.counters.get("rumor_stale", 0) + members - 1 - missing) / (members - 1)
-        lab.sample(median_s=median(heard), last_s=max(heard), copies=copies)
+        lab.sim.ledger.unfollow(spread)
+        up = [index for index in lab.sim.running() if index != source]
+        heard = [spread.first_us(index) for index in up]
+        delays = [(t - spread.start_us) / 1e6 if t >= 0 else math.inf for t in heard]
+        unreached += sum(1 for delay in delays if math.isinf(delay))
+        copies = spread.copies()
+        mean = sum(copies[index] for index in up) / len(up)
+        lab.sample(median_s=median(delays), last_s=max(delays), copies=mean)
+        if number == 0:
+            _curve(lab, "heard", [delay for delay in delays if math.isfinite(delay)], len(up))
     return {"unreached": float(unreached)}
 
 
@@ -218,20 +198,16 @@ def heal(
     lab.sim.partition([side])
     parted = lab.agree(60.0 * minutes)
     lab.run(max(0.0, 60.0 * minutes - min(parted, 60.0 * minutes)))
-    place, changes = len(lab.sim.deaths), dict(lab.sim.changes)
+    shown, doubted = lab.sim.ledger.false_deaths, lab.sim.changes[MemberChange.SUSPECTED]
     window = lab.open()
     lab.sim.heal()
     took = lab.agree(limit)
     window = lab.close(window)
-    up = set(lab.sim.running())
-    shown_dead = lab.false_deaths(lambda _, host: host in up, place)
-    doubted = lab.sim.changes[MemberChange.SUSPECTED] - changes[MemberChange.SUSPECTED]
     return {
         "parted_s": parted,
         "heal_s": took,
-        "members_shown_dead": float(shown_dead[0]),
-        "pairs_shown_dead": float(shown_dead[1]),
-        "pairs_suspected": float(doubted),
+        "pairs_shown_dead": float(lab.sim.ledger.false_deaths - shown),
+        "pairs_suspected": float(lab.sim.changes[MemberChange.SUSPECTED] - doubted),
         "heal_bytes_member": window.bytes / members,
     }
 
@@ -240,7 +216,7 @@ def churn(
     lab: Lab, members: int, *, percent: float = 1.0, away: float = 30.0, minutes: float = 5.0
 ) -> Measures:
     """Each minute a share is lost and comes back after `away` seconds. Targets: under churn."""
-    lab.form(members, settled=10.0)
+    lab.form(members, settled=EXCUSE_S)
     gap_us = int(60e6 / (members * percent / 100))
     end = lab.sim.now_us + int(minutes * 60e6)
     touched: set[int] = set()
@@ -262,11 +238,11 @@ def churn(
     window = lab.open()
     lab.run(60.0 * minutes)
     window = lab.close(window)
-    false = lab.false_deaths(lambda _, host: host not in touched)
+    false = lab.episodes()  # of members that were never lost, or not within the last 30 s
     settled = lab.agree(120.0)
     return lab.cost(window, members) | {
         "lost": float(lost),
-        "false_deaths": float(false[0]),
+        "false_deaths": float(false),
         "settle_s": settled,
     }
 
@@ -287,8 +263,10 @@ def stalls(
     100, stalls of 0.1 to 32 s. False positives "at healthy members" are ``false_deaths`` here;
     the slow ones are not counted. Stalls are drawn so that every factor is equally likely.
     """
-    lab.form(members)
+    lab.form(members, settled=EXCUSE_S)
     faulty = lab.victims(slow)
+    for host in faulty:
+        lab.sim.excuse(host, FOREVER_S)
     end = lab.sim.now_us + int(minutes * 60e6)
     stalled, longest_us = 0, 0
 
@@ -303,7 +281,7 @@ def stalls(
 
     for host in faulty:
         lab.sim.at(lab.sim.now_us + int(1e6 * lab.draw(0.0, gap[1])), partial(stall, host))
-    return _hours(lab, members, minutes, set(faulty)) | {
+    return _hours(lab, members, minutes) | {
         "stalls": float(stalled),
         "longest_stall_s": longest_us / 1e6,
     }
@@ -321,7 +299,7 @@ def pauses(
 
     Targets: pauses below the tolerance; `longest` is 95 % of it by default.
     """
-    lab.form(members)
+    lab.form(members, settled=EXCUSE_S)
     end = lab.sim.now_us + int(minutes * 60e6)
     most = longest if longest is not None else 0.95 * lab.sim.config.pause_tolerance_us / 1e6
     paused = 0
@@ -336,7 +314,7 @@ def pauses(
 
     for host in lab.sim.running():
         lab.sim.at(lab.sim.now_us + int(1e6 * lab.draw(0.0, 60.0)), partial(pause, host))
-    return _hours(lab, members, minutes, set()) | {"pauses": float(paused)}
+    return _hours(lab, members, minutes) | {"pauses": float(paused)}
 
 
 def flip_flop(
@@ -352,48 +330,34 @@ def flip_flop(
     """A share hears nothing (or says nothing) for 20 s, is well for 20 s, and so on.
 
     Rapid, §7.2, figure 9: one-way loss at 1 % of the processes. ``out_s``: from the first fault
-    until every healthy member holds that one dead; ``returns``: how often a healthy member took a
-    faulty one back; ``kept_out_share``: of the last third of the time.
+    until every healthy member holds that one dead; ``returns``: how often a member took a faulty
+    one back, on average; ``kept_out_share``: of the last third of the time.
     """
-    lab.form(members)
+    lab.form(members, settled=EXCUSE_S)
     faulty = lab.victims(max(1, round(members * percent / 100)))
-    start = lab.sim.now_us
-    healthy = [index for index in lab.sim.running() if index not in set(faulty)]
-    returns = Returns(lab.sim)
-    out: dict[int, dict[int, int]] = {host: {} for host in faulty}
-    place, bad, late_pairs, late_out = 0, False, 0, 0
+    for host in faulty:
+        lab.sim.excuse(host, FOREVER_S)
+    start, bad = lab.now, False
+    out = _Out(lab, faulty)
+    returned = lab.sim.changes[MemberChange.RETURNED]
 
     def flip() -> None:
         nonlocal bad
         bad = not bad
         for host in faulty:
-            lab.sim.isolate(host, incoming=incoming * bad, outgoing=outgoing * bad)
-
-    def note() -> None:
-        nonlocal place, late_pairs, late_out
-        for t_us, viewer, host in lab.sim.deaths[place:]:
-            place += 1
-            if host in out and viewer not in out:
-                out[host].setdefault(viewer, t_us)
-        missing = lab.missing_pairs(healthy, faulty)
-        lab.point("held_alive", lab.now - start / 1e6, 1 - missing / (len(healthy) * len(faulty)))
-        if lab.now - start / 1e6 > 40.0 * minutes:
-            late_pairs += len(healthy) * len(faulty)
-            late_out += missing
+            lab.sim.set_loss(host, incoming=incoming * bad, outgoing=outgoing * bad)
 
     for number in range(max(2, round(60.0 * minutes / half))):
-        lab.sim.at(start + int(number * half * 1e6), flip)
-    lab.run(60.0 * minutes, tick=note)
-    for host in faulty:
-        full = len(out[host]) == len(healthy)
-        lab.sample(out_s=(max(out[host].values()) - start) / 1e6 if full else float("inf"))
-    false = lab.false_deaths(lambda _, host: host not in out)
-    counts = returns.of(faulty)
+        lab.sim.at(lab.sim.now_us + int(number * half * 1e6), flip)
+    lab.run(60.0 * minutes, every=0.2, tick=out.note)
+    out.sample()
+    returned = lab.sim.changes[MemberChange.RETURNED] - returned
+    late = [share for t, share in lab.series["held_alive"] if t - start > 40.0 * minutes]
     return {
-        "false_deaths": float(false[0]),
-        "false_declarations": float(false[1]),
-        "returns_most": float(max(counts, default=0)),
-        "kept_out_share": late_out / max(1, late_pairs),
+        "false_deaths": float(lab.episodes()),
+        "false_declarations": float(lab.sim.ledger.healthy_deaths),
+        "returns": returned / (len(faulty) * (members - len(faulty))),
+        "kept_out_share": 1.0 - sum(late) / len(late),
     }
 
 
@@ -402,42 +366,55 @@ def egress_loss(
 ) -> Measures:
     """A share loses 80 % of what it sends and hears everything, from one moment on.
 
-    Rapid, §7.2, figure 10. ``views``: how many different sets of faulty ones the healthy members
-    hold alive in the end (1: they agree); ``flaps``: returns per healthy member and faulty one.
+    Rapid, §7.2, figure 10. ``disputed``: how many of them some healthy members hold alive in
+    the end and others do not; ``flaps``: returns per healthy member and faulty one.
     """
-    lab.form(members)
+    lab.form(members, settled=EXCUSE_S)
     faulty = lab.victims(max(1, round(members * percent / 100)))
-    healthy = [index for index in lab.sim.running() if index not in set(faulty)]
-    returns = Returns(lab.sim)
-    start = lab.sim.now_us
     for host in faulty:
-        lab.sim.isolate(host, incoming=0.0, outgoing=loss)
-    first: dict[int, dict[int, int]] = {host: {} for host in faulty}
-    held = 0.0
-
-    def note() -> None:
-        nonlocal held
-        share = 1 - lab.missing_pairs(healthy, faulty) / (len(healthy) * len(faulty))
-        lab.point("held_alive", lab.now - start / 1e6, share)
-        held += share
-
-    lab.run(60.0 * minutes, tick=note)
-    for t_us, viewer, host in lab.sim.deaths:
-        if host in first and viewer not in first:
-            first[host].setdefault(viewer, t_us)
-    for host in faulty:
-        full = len(first[host]) == len(healthy)
-        lab.sample(out_s=(max(first[host].values()) - start) / 1e6 if full else float("inf"))
-    views = {tuple(host for host in faulty if lab.held_alive(v, host)) for v in healthy}
-    false = lab.false_deaths(lambda _, host: host not in first)
-    flaps = sum(returns.of(faulty)) / (len(healthy) * len(faulty))
+        lab.sim.excuse(host, FOREVER_S)
+        lab.sim.set_loss(host, incoming=0.0, outgoing=loss)
+    out = _Out(lab, faulty)
+    returned = lab.sim.changes[MemberChange.RETURNED]
+    lab.run(60.0 * minutes, every=0.2, tick=out.note)
+    out.sample()
+    returned = lab.sim.changes[MemberChange.RETURNED] - returned
+    held = [share for _, share in lab.series["held_alive"]]
+    split = [
+        host for host in faulty if len(faulty) < _holders(lab, host) < members - len(faulty) - 1
+    ]
     return {
-        "false_deaths": float(false[0]),
-        "false_declarations": float(false[1]),
-        "flaps": flaps,
-        "held_alive_share": held / (60.0 * minutes),
-        "views": float(len(views)),
+        "false_deaths": float(lab.episodes()),
+        "false_declarations": float(lab.sim.ledger.healthy_deaths),
+        "flaps": returned / (len(faulty) * (members - len(faulty))),
+        "held_alive_share": sum(held) / len(held),
+        "disputed": float(len(split)),
     }
+
+
+class _Out:
+    """Notes how many still hold faulty members alive, and when nobody healthy did at first."""
+
+    def __init__(self, lab: Lab, faulty: list[int]) -> None:
+        self._lab, self._faulty, self._start = lab, faulty, lab.now
+        self._first: dict[int, float] = {}
+
+    def note(self) -> None:
+        """Look, once per tick; what the faulty hold of each other does not count."""
+        for host in self._faulty:
+            if host not in self._first and _holders(self._lab, host) < len(self._faulty):
+                self._first[host] = self._lab.now - self._start
+        share = self._lab.held_share(self._faulty)
+        self._lab.point("held_alive", self._lab.now, share)
+
+    def sample(self) -> None:
+        """Keep the time of each as a sample."""
+        for host in self._faulty:
+            self._lab.sample(out_s=self._first.get(host, math.inf))
+
+
+def _holders(lab: Lab, host: int) -> int:
+    return lab.sim.ledger.holders(lab.sim.life(host).number)
 
 
 def mass_restart(
@@ -450,7 +427,7 @@ def mass_restart(
     """
     lab.form(members)
     lab.wait(2.0, 6.0)
-    place = len(lab.sim.deaths)
+    shown = lab.sim.ledger.false_deaths
     window = lab.open()
     for number, index in enumerate(lab.sim.running()):
         t_us = lab.sim.now_us + int(over * 1e6 * number / members)
@@ -458,27 +435,28 @@ def mass_restart(
     lab.run(over + 0.001)
     took = lab.agree(limit)
     window = lab.close(window)
-    up = lab.sim.running()
     return {
         "settle_s": took,
-        "pairs_shown_dead": float(len(lab.sim.deaths) - place) if disk else 0.0,
-        "missing_pairs": float(lab.missing_pairs(up, up)),
+        "pairs_shown_dead": float(lab.sim.ledger.false_deaths - shown),
+        "missing_pairs": float(lab.missing_pairs()),
         "bytes_member": window.bytes / members,
     }
 
 
-def _hours(lab: Lab, members: int, minutes: float, faulty: set[int]) -> Measures:
+def _hours(lab: Lab, members: int, minutes: float) -> Measures:
     """Let the time pass and count what was said of members that are well, per member-hour."""
     window = lab.open()
+    excused = lab.sim.ledger.false_deaths - lab.sim.ledger.healthy_deaths
     lab.run(60.0 * minutes)
     window = lab.close(window)
-    false = lab.false_deaths(lambda _, host: host not in faulty)
     hours = members * minutes / 60.0
     return {
         "member_hours": hours,
-        "false_deaths": float(false[0]),
-        "false_declarations": float(false[1]),
-        "faulty_deaths": float(lab.false_deaths(lambda _, host: host in faulty)[0]),
+        "false_deaths": float(lab.episodes()),
+        "false_declarations": float(lab.sim.ledger.healthy_deaths),
+        "faulty_declarations": float(
+            lab.sim.ledger.false_deaths - lab.sim.ledger.healthy_deaths - excused
+        ),
         # Each suspicion that is gossiped makes its subject refute it once.
         "suspicions": float(window.counters.get("refuted", 0)),
         "suspicions_hour": window.counters.get("refuted", 0) / hours,
@@ -547,6 +525,7 @@ def run_experiment(
         config=config,
         network=network or Network(**experiment.network),
         checks=[],
+        light=True,
         node_type=node_type,
         replay=f"python bench/targets.py --experiment {name} --members {members} --seed {seed}",
     )

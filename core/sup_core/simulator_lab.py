@@ -13,8 +13,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sup_core.events import Event, MemberChange, MemberEvent, MemberState
 from sup_core.simulator import Simulator
+from sup_core.simulator_start import acquaint
 
 HEADER_BYTES = 28
 """IPv4 and UDP: what a datagram weighs beside its content."""
@@ -24,6 +24,12 @@ EPISODE_US = 30_000_000
 viewers it reaches: the longest that the consequences of one fault are told."""
 
 JOIN_LIMIT_S = 120.0
+
+ACQUAINTED = 1000
+"""Rings of more members start knowing each other, unless joining is the experiment."""
+
+EXCUSE_S = 31.0
+"""After a start, deaths are excused for 30 s; what counts false deaths waits that out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +156,15 @@ class Lab:
         settled: float = 3.0,
         limit: float = JOIN_LIMIT_S,
     ) -> float:
-        """Start a ring, wait until it agrees and `settled` seconds more; return the join."""
-        self.sim.add(members, over=over, seeds=seeds)
-        self.run(over)
+        """Start a ring, wait until it agrees and `settled` seconds more; return the join.
+
+        Rings above `ACQUAINTED` start acquainted: what they cost is not what is asked of them.
+        """
+        if members > ACQUAINTED and seeds is None:
+            acquaint(self.sim, members)
+        else:
+            self.sim.add(members, over=over, seeds=seeds)
+            self.run(over)
         took = self.agree(limit, every=0.05)
         self.run(settled)
         return took
@@ -163,33 +175,34 @@ class Lab:
 
     # reading off
 
-    def known(self, victims: Iterable[int], limit: float) -> dict[int, list[float]]:
-        """Wait until all that run hold the victims dead.
+    def known(self, victims: Sequence[int], limit: float, *, curve: str = "") -> dict[str, float]:
+        """Wait until all that run hold the crashed victims dead; return when, from their end.
 
-        Return, per viewer, the seconds from now until it knew each, in order; a viewer that misses
-        one within the limit gets fewer.
+        ``first_s``: the first news at any member, ``median_s``: half know the median victim,
+        ``last_s``: the last member knows the last victim, ``inf`` past the limit. With `curve` the
+        share of (member, victim) pairs that know is kept as a curve of that name.
         """
-        start, wanted = self.sim.now_us, set(victims)
-        viewers = [index for index in self.sim.running() if index not in wanted]
-        told: dict[int, dict[int, float]] = {index: {} for index in viewers}
-        place = len(self.sim.deaths)
+        start = self.sim.now_us
 
         def complete() -> bool:
-            nonlocal place
-            for t_us, viewer, host in self.sim.deaths[place:]:
-                place += 1
-                if host in wanted and viewer in told:
-                    told[viewer].setdefault(host, (t_us - start) / 1e6)
-            return all(len(mine) == len(wanted) for mine in told.values())
+            endings = [self.sim.ending(host) for host in victims]
+            aware = sum(ending.aware for ending in endings)
+            unaware = sum(ending.unaware for ending in endings)
+            if curve:
+                share = aware / max(1, aware + unaware)
+                self.point(curve, (self.sim.now_us - start) / 1e6, share)
+            return unaware == 0
 
-        self.until(complete, limit, every=0.05)
-        return {viewer: sorted(mine.values()) for viewer, mine in told.items()}
-
-    def knowledge(self, told: Mapping[int, Sequence[float]], wanted: int) -> dict[str, float]:
-        """Sum up what `known` returned: the first news, half of the viewers and all knowing all."""
-        full = [times[-1] if len(times) == wanted else math.inf for times in told.values()]
-        first = min((times[0] for times in told.values() if times), default=math.inf)
-        return {"first_s": first, "median_s": median(full), "last_s": max(full, default=math.nan)}
+        took = self.until(complete, limit, every=0.05)
+        ends = [self.sim.ending(host) for host in victims]
+        told = [(end.first_us - end.ended_us) / 1e6 for end in ends if end.aware]
+        half = [(end.median_us - end.ended_us) / 1e6 for end in ends if end.median_us >= 0]
+        last = [(end.last_us - end.ended_us) / 1e6 for end in ends]
+        return {
+            "first_s": min(told, default=math.inf),
+            "median_s": median(half) if len(half) == len(ends) else math.inf,
+            "last_s": max(last, default=math.nan) if math.isfinite(took) else math.inf,
+        }
 
     def sample(self, **values: float) -> None:
         """Keep one repetition's figures."""
@@ -200,20 +213,20 @@ class Lab:
         """Keep one point of a curve."""
         self.series.setdefault(name, []).append((x, y))
 
-    def false_deaths(self, healthy: Callable[[int, int], bool], since: int = 0) -> tuple[int, int]:
-        """Return (members, declarations) of DIED events where ``healthy(t_us, host)``.
+    def episodes(self) -> int:
+        """Count the deaths told of members that ran and had no excuse, each once per episode.
 
-        A member counts once per episode, whoever believed it; a declaration is one viewer's.
+        Whoever believed it: one wrong verdict that a hundred viewers hear is one. Beyond what the
+        ledger remembers one by one they are only told to be some.
         """
         last: dict[int, int] = {}
-        members = declarations = 0
-        for t_us, _, host in self.sim.deaths[since:]:
-            if healthy(t_us, host):
-                declarations += 1
+        found = 0
+        for t_us, _, host, excused in self.sim.ledger.deaths:
+            if not excused:
                 if t_us - last.get(host, -EPISODE_US) >= EPISODE_US:
-                    members += 1
+                    found += 1
                 last[host] = t_us
-        return members, declarations
+        return max(found, 1 if self.sim.ledger.healthy_deaths else 0)
 
     def open(self) -> Window:
         """Start to count traffic, node counters and real time."""
@@ -255,38 +268,22 @@ class Lab:
             "cpu_ms_s": window.cpu_s * 1e3 / seconds,
         }
 
-    def held_alive(self, viewer: int, host: int) -> bool:
-        """Return whether a viewer's events say that the member on a host lives, or is doubted."""
-        seen = self.sim.told(viewer).get(self.sim.life(host).id)
-        return seen is not None and seen.state in (MemberState.ALIVE, MemberState.SUSPECT)
+    def held_share(self, hosts: Sequence[int]) -> float:
+        """Return the share of (member, host) pairs in which a running host is shown alive.
 
-    def missing_pairs(self, viewers: Sequence[int], hosts: Sequence[int]) -> int:
-        """Count the pairs where the viewer does not hold the host alive."""
-        return sum(
-            1
-            for viewer in viewers
-            for host in hosts
-            if viewer != host and not self.held_alive(viewer, host)
-        )
+        The hosts' own views are in it.
+        """
+        held = sum(self.sim.ledger.holders(self.sim.life(host).number) for host in hosts)
+        return held / max(1, len(hosts) * (len(self.sim.running()) - 1))
+
+    def missing_pairs(self) -> int:
+        """Return in how many entries all views together differ from the truth."""
+        return self.sim.ledger.wrong
 
     def sizes(self) -> list[int]:
-        """Return the size of the ring as each running member tells it, itself included."""
-        return [1 + self.sim.live_count(index) for index in self.sim.running()]
+        """Return the size of the ring as each running member tells it, itself included.
 
-
-class Returns:
-    """Counts how often each viewer took a member back from the dead."""
-
-    def __init__(self, sim: Simulator) -> None:
-        self._sim = sim
-        self.times: dict[tuple[int, bytes], list[int]] = {}
-        sim.watch(self._see)
-
-    def _see(self, viewer: int, event: Event) -> None:
-        if isinstance(event, MemberEvent) and event.change is MemberChange.RETURNED:
-            self.times.setdefault((viewer, event.member.id), []).append(self._sim.now_us)
-
-    def of(self, hosts: Iterable[int]) -> list[int]:
-        """Return the number of returns per (viewer, host) pair that had any."""
-        ids = {self._sim.life(host).id for host in hosts}
-        return [len(times) for (_, member), times in self.times.items() if member in ids]
+        True while nobody has died: what a view then differs in, it has not heard of yet.
+        """
+        up = self.sim.running()
+        return [len(up) - self.sim.ledger.missing(index) for index in up]

@@ -72,6 +72,7 @@ cdef class Ledger:
     cdef readonly uint64_t false_deaths
     cdef readonly uint64_t healthy_deaths
     cdef readonly uint64_t ghost_returns
+    cdef readonly uint64_t accusations  # suspicions of who failed to answer the viewer itself
     cdef readonly list deaths
     cdef readonly str odd
     cdef list spreads
@@ -81,7 +82,7 @@ cdef class Ledger:
     cdef int see(self, uint32_t viewer, const EventRecord* record, int64_t now) except -1
     cdef int member(
         self, uint32_t viewer, const uint8_t* id, int change, int state, uint32_t epoch,
-        int64_t now
+        bint first_hand, int64_t now
     ) except -1
     cdef int rumor(
         self, uint32_t viewer, int kind, const uint8_t* key, Py_ssize_t size, int64_t now

@@ -19,8 +19,8 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 
 from sup_core.event_queue cimport (
     CHANGE_DIED, CHANGE_FORGOTTEN, CHANGE_JOINED, CHANGE_LEFT, CHANGE_REFUTED, CHANGE_RETURNED,
-    CHANGE_SUSPECTED, CHANGE_UPDATED, EVENT_MEMBER, EVENT_RUMOR, EVENT_SELF, SELF_CUT_OFF,
-    SELF_REACHABLE, EventRecord,
+    CHANGE_SUSPECTED, CHANGE_UPDATED, EVENT_MEMBER, EVENT_RUMOR, EVENT_SELF,
+    REASON_PROBE_FAILED, SELF_CUT_OFF, SELF_REACHABLE, EventRecord,
 )
 from sup_core.identity cimport short_of
 
@@ -369,7 +369,8 @@ cdef class Ledger:
                 id = event.member.id
                 self.member(
                     <uint32_t>viewer, <const uint8_t*><const char*>id, _NUMBERS[event.change],
-                    int(event.member.state), event.member.epoch, now
+                    int(event.member.state), event.member.epoch,
+                    event.why.startswith("probe failed"), now
                 )
         elif isinstance(event, RumorEvent):
             key = event.rumor.key
@@ -393,7 +394,8 @@ cdef class Ledger:
         if record.what == EVENT_MEMBER:
             if not record.local:
                 self.member(
-                    viewer, record.id.octets, record.code, record.state, record.epoch, now
+                    viewer, record.id.octets, record.code, record.state, record.epoch,
+                    record.reason == REASON_PROBE_FAILED, now
                 )
         elif record.what == EVENT_RUMOR:
             if self.spreads:
@@ -409,7 +411,7 @@ cdef class Ledger:
 
     cdef int member(
         self, uint32_t viewer, const uint8_t* id, int change, int state, uint32_t epoch,
-        int64_t now
+        bint first_hand, int64_t now
     ) except -1:
         cdef int64_t life = self.find(id)
         cdef Person* person
@@ -436,6 +438,7 @@ cdef class Ledger:
                 next |= HELD_FRESH
         if change == CHANGE_SUSPECTED:
             person.suspicions += 1
+            self.accusations += first_hand
         elif change == CHANGE_REFUTED:
             person.refutations += 1
         elif change == CHANGE_DIED:

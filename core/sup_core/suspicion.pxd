@@ -24,6 +24,7 @@ cdef class Suspicion:
     cdef int32_t capacity
     cdef int32_t* free_slots
     cdef int32_t free_count
+    cdef uint32_t generation
     cdef void begin_first_hand(
         self, int32_t row, int64_t first_failed, int64_t rto, uint64_t me, int64_t now
     ) noexcept

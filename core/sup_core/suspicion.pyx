@@ -18,6 +18,7 @@ from sup_core.timers cimport TIMER_SUSPICION, Timers
 
 cdef enum:
     _ASK_INTERVAL_US = 330000
+    _KEPT_CAPACITY = 16
 
 
 cdef class Suspicion:
@@ -30,6 +31,8 @@ cdef class Suspicion:
         self.prng = prng
         self.effects = effects
         self.index = HashIndex(0)
+        # One count for all slots: a slot that was given back and is used again has a new number.
+        self.generation = 0
 
     def __dealloc__(self) -> None:
         free(self.slots)
@@ -59,14 +62,14 @@ cdef class Suspicion:
                 self.capacity = wanted
             at = self.slot_count
             self.slot_count += 1
-            self.slots[at].generation = 0
         if not self.index.put(<uint64_t> row, at):
             self.free_slots[self.free_count] = at
             self.free_count += 1
             self.slots[at].row = -1
             return NULL
         self.slots[at].row = row
-        self.slots[at].generation += 1
+        self.generation += 1
+        self.slots[at].generation = self.generation
         self.slots[at].first_hand = 0
         self.slots[at].checks = 0
         self.slots[at].accuser = 0
@@ -75,7 +78,8 @@ cdef class Suspicion:
 
     cdef void _arm(self, Suspect* suspect, int64_t now) noexcept:
         cdef int64_t when = suspect.deadline
-        suspect.generation += 1
+        self.generation += 1
+        suspect.generation = self.generation
         if suspect.first_hand and when > now + _ASK_INTERVAL_US:
             when = now + _ASK_INTERVAL_US
         self.timers.arm(when, TIMER_SUSPICION, <int32_t> (suspect - self.slots), suspect.generation)
@@ -116,7 +120,8 @@ cdef class Suspicion:
         cdef int32_t at = self.index.find(<uint64_t> row)
         if at >= 0:
             self.slots[at].deadline = when
-            self.slots[at].generation += 1
+            self.generation += 1
+            self.slots[at].generation = self.generation
             self.timers.arm(when, TIMER_SUSPICION, at, self.slots[at].generation)
 
     cdef void end(self, int32_t row) noexcept:
@@ -126,9 +131,17 @@ cdef class Suspicion:
             return
         self.index.remove(<uint64_t> row)
         self.slots[at].row = -1
-        self.slots[at].generation += 1
         self.free_slots[self.free_count] = at
         self.free_count += 1
+        if self.free_count == self.slot_count and self.capacity > _KEPT_CAPACITY:
+            # The last of many: give their memory back.
+            free(self.slots)
+            free(self.free_slots)
+            self.slots = NULL
+            self.free_slots = NULL
+            self.slot_count = 0
+            self.free_count = 0
+            self.capacity = 0
 
     cdef uint64_t accuser(self, int32_t row) noexcept:
         """Short id of the first accuser, 0 when the row is not suspected."""
@@ -137,7 +150,10 @@ cdef class Suspicion:
 
     cdef void due(self, int32_t slot, uint32_t generation, int64_t now) noexcept:
         """Ask the suspect again, or say that its time is up."""
-        cdef Suspect* suspect = &self.slots[slot]
+        cdef Suspect* suspect
+        if slot >= self.slot_count:
+            return
+        suspect = &self.slots[slot]
         if suspect.row < 0 or suspect.generation != generation:
             return
         if now >= suspect.deadline:

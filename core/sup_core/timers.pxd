@@ -16,7 +16,7 @@ cdef enum TimerKind:
 
 cdef struct Timer:
     int64_t when
-    uint64_t order          # ties fire in the order they were armed
+    uint32_t order          # ties fire in the order they were armed; it wraps
     uint32_t kind
     int32_t row
     uint32_t generation
@@ -25,7 +25,7 @@ cdef class Timers:
     cdef Timer* heap
     cdef int32_t count
     cdef int32_t capacity
-    cdef uint64_t order
+    cdef uint32_t order
     cdef uint64_t refused
     cdef bint arm(self, int64_t when, uint32_t kind, int32_t row, uint32_t generation) noexcept
     cdef bint pop_due(self, int64_t now, Timer* out) noexcept

@@ -10,10 +10,14 @@ from libc.stdlib cimport free, realloc
 from sup_core.limits cimport TIMERS_MAX, TIMERS_RESERVED
 
 
+cdef enum:
+    _KEPT_CAPACITY = 16
+
+
 cdef inline bint _before(const Timer* a, const Timer* b) noexcept nogil:
     if a.when != b.when:
         return a.when < b.when
-    return a.order < b.order
+    return <int32_t> (a.order - b.order) < 0
 
 
 cdef class Timers:
@@ -63,6 +67,7 @@ cdef class Timers:
 
     cdef bint pop_due(self, int64_t now, Timer* out) noexcept:
         cdef Timer last
+        cdef Timer* shrunk
         cdef int32_t at = 0
         cdef int32_t child
         if self.count == 0 or self.heap[0].when > now:
@@ -81,6 +86,13 @@ cdef class Timers:
             self.heap[at] = self.heap[child]
             at = child
         self.heap[at] = last
+        if self.count < self.capacity // 4 and self.capacity > _KEPT_CAPACITY:
+            # A burst is over: give half of the memory back. A shrinking block stays where it is or
+            # is copied; if neither works the old one is still good.
+            shrunk = <Timer*> realloc(self.heap, self.capacity // 2 * sizeof(Timer))
+            if shrunk != NULL:
+                self.heap = shrunk
+                self.capacity //= 2
         return True
 
     cdef int64_t next_due(self) noexcept:

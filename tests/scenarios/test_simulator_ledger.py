@@ -8,8 +8,9 @@ import pytest
 
 from sup_core.events import Member, MemberChange, MemberEvent, MemberState
 from sup_core.simulator import Simulator
-from sup_core.simulator_bounds import form, settle
+from sup_core.simulator_bounds import detection_s, form, settle
 from sup_core.simulator_ledger import Ledger
+from sup_core.simulator_start import acquaint
 
 
 def ring(count: int, **options: Any) -> Simulator:
@@ -165,3 +166,19 @@ def test_ledger_refuses_a_life_that_is_not_there(number: int) -> None:
     """Indices are checked at every question."""
     with pytest.raises(IndexError):
         Ledger().ending(number)
+
+
+def test_acquainted_ring_agrees_at_once_and_goes_on_like_a_joined_one() -> None:
+    """Everybody holds everybody before any time has passed; a crash is found as ever."""
+    sim = Simulator(seed=2, light=True)
+    acquaint(sim, 40)
+    assert sim.now_us == 0
+    assert sim.ledger.wrong == 0
+    assert sim.converged()
+    sim.run(5.0)
+    assert sim.changes[MemberChange.SUSPECTED] == 0
+    sim.crash(0)
+    sim.run(detection_s(sim.config, sim.network, 40))
+    assert sim.ending(0).unaware == 0
+    assert sim.ledger.false_deaths == 0
+    assert 1 <= sim.ledger.accusations <= 39

@@ -42,7 +42,10 @@ FLOORS: dict[int, str] = {
         sup_core.views
     """,
     # Other drivers of the node.
-    5: "sup_core.simulator sup_core.simulator_* sup_core.fuzzing",
+    5: """
+        sup_core.simulator sup_core.simulator_* sup_core.fuzzing sup_core.bench_hooks
+        sup_core.memory sup_core.store_drill
+    """,
     # Pure: values, rules, policies, templates.
     6: """
         sup.errors sup.policies sup.hookspecs sup.model sup.model.* sup.handlebars sup.handlebars.*

@@ -216,27 +216,33 @@ cdef class Hub:
     def _on_ready(self):
         cdef epoll_event events[EVENTS]
         cdef Slot* slot
-        cdef int count, number, _round
-        cdef bint is_all = False
+        cdef int count, number, heard, _round
+        cdef bint is_fired = False
         self._busy = True
         try:
             for _round in range(EPOLL_ROUNDS_MAX):
                 count = epoll_wait(self._epoll_fd, events, EVENTS, 0)
+                heard = 0
                 for number in range(count):
                     slot = self._find(events[number].data.u64)
                     if slot != NULL:  # NULL: removed in this batch, or the timer
+                        heard += 1
                         slot.is_drained = self._read(slot, IMMEDIATE + BATCHES_MAX * BATCH)
                         self._touch(slot)
-                if count < EVENTS:
-                    is_all = True
+                if count < EVENTS and not is_fired and self._armed <= clock_now():
+                    self._fire_due(True)
+                    is_fired = True
+                elif count < EVENTS and (heard == 0 or self._used < SHARED_SLOTS):
                     break
-            if self._armed <= clock_now():
-                self._fire_due(is_all)
+                # Members that share the hub write to each other: what one of them just sent waits
+                # in the socket of another, and a round here is cheaper than one of the loop.
+            if not is_fired and self._armed <= clock_now():
+                self._fire_due(False)
         finally:
             self._busy = False
         self._finish()
 
-    cdef _fire_due(self, bint is_all):
+    cdef void _fire_due(self, bint is_all) noexcept:
         """Fire what is due, after its socket was read empty.
 
         ``is_all``: who was not touched in this wake-up has nothing to read.
@@ -253,7 +259,7 @@ cdef class Hub:
                 self._touch(slot)
                 self._fire(slot)
 
-    cdef _fire(self, Slot* slot):
+    cdef void _fire(self, Slot* slot) noexcept:
         cdef Port port = <Port> slot.port
         cdef uint64_t handle = slot_handle(slot)
         cdef int64_t now = clock_now()
@@ -294,14 +300,14 @@ cdef class Hub:
             self._busy = False
         self._arm()
 
-    cdef int64_t _deadline_of(self, Port port):
+    cdef int64_t _deadline_of(self, Port port) noexcept:
         try:
             return port.next_due()
         except Exception as error:
             self._report("datagram deadline failed", error)
             return clock_now() + FAILED_TIMEOUT_US
 
-    cdef _arm(self):
+    cdef void _arm(self) noexcept:
         """One timer for all; one that is armed too early is left to fire, which is harmless."""
         cdef int64_t earliest = NEVER
         cdef int64_t now, tick
@@ -318,7 +324,7 @@ cdef class Hub:
             earliest = now + SLEEP_US_MAX
         tick = SHARED_TICK_US if self._used >= SHARED_SLOTS else TICK_US
         # The same moments for all: what is due within a tick is one wake-up.
-        self._armed = (max(earliest, now) // tick + 1) * tick
+        self._armed = ((earliest if earliest > now else now) // tick + 1) * tick
         setting.it_interval.tv_sec = setting.it_interval.tv_nsec = 0
         setting.it_value.tv_sec = self._armed // 1_000_000
         setting.it_value.tv_nsec = self._armed % 1_000_000 * 1_000
@@ -326,7 +332,7 @@ cdef class Hub:
 
     # --- reading -----------------------------------------------------------------------------
 
-    cdef bint _read(self, Slot* slot, int budget):
+    cdef bint _read(self, Slot* slot, int budget) noexcept:
         """Hand in up to ``budget`` packets, answering as described at the top; True if it is empty.
         """
         cdef Port port = <Port> slot.port
@@ -395,7 +401,7 @@ cdef class Hub:
 
     # --- writing -----------------------------------------------------------------------------
 
-    cdef _flush(self, Slot* slot, Port port):
+    cdef void _flush(self, Slot* slot, Port port) noexcept:
         """Send all that the port has to say."""
         cdef Scratch* scratch = self._scratch
         cdef Address target
@@ -509,7 +515,7 @@ cdef class Hub:
 
     cdef inline Slot* _find(self, uint64_t handle) noexcept:
         """The slot of a handle; NULL for one that was removed, even if its place is taken again."""
-        cdef uint32_t index = <uint32_t> (handle & 0xFFFFFFFF)
+        cdef uint32_t index = <uint32_t> handle
         cdef Slot* slot
         if index >= self._slot_count:
             return NULL

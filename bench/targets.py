@@ -1,0 +1,403 @@
+"""Measure every target of the core on simulated rings and print it beside its peer.
+
+Question: which targets hold? Each line is one figure over several seeds, with its spread (the
+quartiles, of counts the range) and the bound. Without `--full` the runs fit into three minutes;
+with it, rings of up to 10,000 are measured too. CPU figures are of this process alone, so other
+work on the machine moves them less than wall time.
+
+    python bench/targets.py
+    python bench/targets.py --only crash-100 stalls-4 --seeds 20
+    python bench/targets.py --full --write
+    python bench/targets.py --experiment heal --members 200 --seed 3
+
+`--write` replaces this file's section of `bench/RESULTS.md` and its plots. Exit status 1 if a
+target does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import report
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from target_table import TARGETS, Job, Target
+
+from sup.model import charts
+from sup_core.simulator import Simulator
+from sup_core.simulator_experiments import EXPERIMENTS, Result, median, quantile, run_experiment
+from sup_core.simulator_lab import Lab
+
+PLOTS = Path(__file__).with_name("results")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+Figures = dict[str, list[float]]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the arguments ask for; return the exit status."""
+    options = parse(arguments)
+    console = Console(stderr=True)
+    if options.experiment:
+        return one(options)
+    targets = [t for t in TARGETS if (t.quick or options.full) and wanted(t.key, options.only)]
+    if options.only:
+        targets = [t for t in TARGETS if wanted(t.key, options.only)]
+    if not targets:
+        console.print(f"no target is called {', '.join(options.only)}; there are:", highlight=False)
+        console.print(" ".join(sorted({t.key for t in TARGETS})), highlight=False)
+        return 2
+    started = time.perf_counter()
+    figures, results = measure(targets, options, console)
+    lines = judge(targets, figures)
+    output = {
+        "machine": report.machine(),
+        "real_s": round(time.perf_counter() - started, 1),
+        "targets": lines,
+    }
+    if options.json:
+        text = json.dumps(finite(output), indent=1) + "\n"
+        if options.json == "-":
+            sys.stdout.write(text)
+        else:
+            Path(options.json).write_text(text)
+    show(Console(stderr=options.json == "-"), lines)
+    if options.write:
+        report.write_section("bench/targets.py", markdown(lines, plots(results)))
+    return 1 if any(line["holds"] is False for line in lines) else 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--full", action="store_true", help="all sizes and seeds: about an hour")
+    parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="these targets only")
+    parser.add_argument("--seeds", type=int, help="how many seeds for each, instead of its own")
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--json", metavar="FILE", help="write the table; - is standard output")
+    parser.add_argument("--write", action="store_true", help="write the section of RESULTS.md")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--experiment", choices=list(EXPERIMENTS), help="one run, all its figures")
+    parser.add_argument("--members", type=int, default=100, help="with --experiment")
+    parser.add_argument("--seed", type=int, default=1, help="with --experiment")
+    parser.add_argument(
+        "--option", nargs="+", default=[], metavar="NAME=VALUE", help="with --experiment"
+    )
+    return parser.parse_args(arguments)
+
+
+def wanted(key: str, only: Sequence[str]) -> bool:
+    """Whether a key, or the family before its dash, was asked for."""
+    return not only or any(key == word or key.startswith(f"{word}-") for word in only)
+
+
+def one(options: argparse.Namespace) -> int:
+    """Run one experiment and print its figures as JSON."""
+    extra = {}
+    for pair in options.option:
+        name, _, value = pair.partition("=")
+        extra[name] = json.loads(value)
+    result = run_experiment(
+        options.experiment,
+        seed=options.seed,
+        members=options.members,
+        clock=time.process_time,
+        **extra,
+    )
+    figures = {
+        "measures": dict(result.measures),
+        "samples": {name: list(values) for name, values in result.samples.items()},
+        "trace": f"{result.trace:016x}",
+        "events": result.events,
+        "virtual_s": result.virtual_s,
+    }
+    sys.stdout.write(json.dumps(finite(figures), indent=1) + "\n")
+    return 0
+
+
+# measuring
+
+
+def measure(
+    targets: Iterable[Target], options: argparse.Namespace, console: Console
+) -> tuple[dict[Job, Figures], dict[Job, Result]]:
+    """Run each job once per seed, in processes; return all figures, and one result per job."""
+    seeds: dict[Job, int] = {}
+    for target in targets:
+        count = options.seeds or (target.full_seeds if options.full else None) or target.seeds
+        jobs = [target.job] + ([target.over[0]] if target.over else [])
+        for item in jobs:
+            seeds[item] = max(seeds.get(item, 0), count)
+    first = options.first
+    work = [(item, seed) for item, count in seeds.items() for seed in range(first, first + count)]
+    work.sort(key=lambda pair: -pair[0].members)  # the longest first, so that none is last
+    figures: dict[Job, Figures] = {item: {} for item in seeds}
+    results: dict[Job, Result] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        Progress(*columns, TimeElapsedColumn(), console=console, disable=options.quiet) as progress,
+        ProcessPoolExecutor(options.jobs, spawn) as pool,
+    ):
+        task = progress.add_task("targets", total=len(work))
+        running = {pool.submit(run_one, item, seed): (item, seed) for item, seed in work}
+        for future in as_completed(running):
+            item, seed = running[future]
+            progress.update(task, advance=1, description=f"{str(item)[:40]:40}")
+            result, values = future.result()
+            if result is not None and (item not in results or seed == first):
+                results[item] = result
+            for name, found in values.items():
+                figures[item].setdefault(name, []).extend(found)
+    return figures, results
+
+
+def run_one(item: Job, seed: int) -> tuple[Result | None, Figures]:
+    """Measure one job with one seed, in a worker."""
+    if item.experiment == "memory":
+        return None, memory(item.members, seed)
+    if item.experiment == "speed":
+        return None, speed(item.members, seed)
+    result = run_experiment(
+        item.experiment,
+        seed=seed,
+        members=item.members,
+        clock=time.process_time,
+        **dict(item.options),
+    )
+    figures = {name: [value] for name, value in result.measures.items()}
+    figures |= {name: list(values) for name, values in result.samples.items()}
+    return result, figures
+
+
+def memory(members: int, seed: int) -> Figures:
+    """What a settled ring adds to the resident memory, in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn) as pool:
+        grown = pool.submit(_grown, members, seed).result()
+    return {"kb_member": [grown / members / 1e3], "bytes_pair": [grown / members / members]}
+
+
+def _grown(members: int, seed: int) -> float:
+    rings = max(1, 500 // members)
+    _form(10, seed)
+    before = resident()
+    kept = [_form(members, seed + number) for number in range(rings)]
+    grown = (resident() - before) / rings
+    del kept
+    return grown
+
+
+def _form(members: int, seed: int) -> Simulator:
+    sim = Simulator(seed=seed, checks=[])
+    Lab(sim).form(members, settled=30.0)
+    return sim
+
+
+def speed(members: int, seed: int) -> Figures:
+    """How many quiet virtual seconds pass per second of CPU, and what is resident then."""
+    sim = Simulator(seed=seed, checks=[])
+    Lab(sim).form(members, settled=10.0, limit=600.0)
+    speeds = []
+    for _ in range(5):
+        started = time.process_time()
+        sim.run(5.0)
+        speeds.append(5.0 / (time.process_time() - started))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"speed": speeds, "gib": [resident() / 2**30], "gib_peak": [peak]}
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+# judging and showing
+
+
+def judge(targets: Iterable[Target], figures: dict[Job, Figures]) -> list[dict[str, Any]]:
+    """Sum up each target's figure and hold it against its bound."""
+    lines = []
+    for target in targets:
+        values = [v for v in figures[target.job].get(target.figure, []) if not math.isnan(v)]
+        if target.over is not None:
+            base = median(figures[target.over[0]].get(target.over[1], []))
+            values = [value / base for value in values]
+        value = target.sum_up(values) if values else math.nan
+        lines.append(
+            {
+                "key": target.key,
+                "measure": target.measure,
+                "peer": target.peer,
+                "target": bound_words(target),
+                "value": value,
+                "unit": target.unit,
+                "spread": spread_words(values, target.unit),
+                "samples": len(values),
+                "holds": target.holds(value),
+                "run": str(target.job),
+            }
+        )
+    return lines
+
+
+def bound_words(target: Target) -> str:
+    """The bound as words; nothing for a figure that is only told."""
+    if target.bound is None:
+        return ""
+    if target.bound == 0:
+        return "none"
+    return f"{'≥' if target.at_least else '≤'} {target.bound:g} {target.unit}".strip()
+
+
+def spread_words(values: Sequence[float], unit: str) -> str:
+    """Quartiles of several values, the range of few."""
+    if len(values) < 2 or all(value == values[0] for value in values):
+        return ""
+    if len(values) < 5:
+        low, high = min(values), max(values)
+    else:
+        low, high = quantile(values, 0.25), quantile(values, 0.75)
+    return f"{number(low)}–{number(high)}"
+
+
+def number(value: float) -> str:
+    """Three significant digits, or what is not a number as a word."""
+    if math.isinf(value):
+        return "never"
+    if math.isnan(value):
+        return "–"
+    if value == int(value) and abs(value) < 1e6:
+        return f"{int(value)}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def value_words(line: dict[str, Any]) -> str:
+    """The value with its unit."""
+    words = number(line["value"])
+    return f"{words} {line['unit']}".strip() if words not in ("never", "–") else words
+
+
+def show(console: Console, lines: Sequence[dict[str, Any]]) -> None:
+    """Print the table."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("measure", "memberlist", "target", "ours", "spread", "n", "holds"):
+        table.add_column(name, justify="left" if name in ("measure", "memberlist") else "right")
+    for line in lines:
+        holds = {True: "[green]yes[/green]", False: "[red]no[/red]", None: ""}[line["holds"]]
+        table.add_row(
+            line["measure"],
+            line["peer"],
+            line["target"],
+            value_words(line),
+            line["spread"],
+            str(line["samples"]),
+            holds,
+        )
+    console.print(table)
+    judged = [line for line in lines if line["holds"] is not None]
+    held = sum(1 for line in judged if line["holds"])
+    console.print(f"{held} of {len(judged)} bounds hold", highlight=False)
+
+
+def markdown(lines: Sequence[dict[str, Any]], images: Sequence[tuple[str, str]]) -> str:
+    """The section of RESULTS.md."""
+    rows = [
+        report.machine(),
+        "",
+        "The peer is hashicorp/memberlist with LAN defaults. *n* counts samples: repetitions in",
+        "all seeds. The spread is the quartiles, of fewer than five samples the range.",
+        "",
+        "| measure | memberlist | target | ours | spread | n | holds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for line in lines:
+        holds = {True: "yes", False: "**no**", None: ""}[line["holds"]]
+        cells = (line["measure"], line["peer"], line["target"], value_words(line), line["spread"])
+        rows.append(f"| {' | '.join(cells)} | {line['samples']} | {holds} |")
+    for title, name in images:
+        rows += ["", f"![{title}](results/{name})"]
+    return "\n".join(rows)
+
+
+def plots(results: dict[Job, Result]) -> list[tuple[str, str]]:
+    """Draw what the runs kept as curves; return titles and files."""
+    made = []
+    detection = [
+        charts.Line(f"N = {item.members:,}", result.series["knows"], stepped=True)
+        for item, result in sorted(results.items(), key=lambda pair: pair[0].members)
+        if item.experiment == "crash" and "knows" in result.series
+    ]
+    made += _plot("crash", "Who knows of one crash", "s after it", "share", detection)
+    mass = [
+        charts.Line(
+            f"{dict(item.options)['percent']} % of {item.members:,}", result.series["knows"], True
+        )
+        for item, result in sorted(results.items(), key=lambda pair: str(pair[0]))
+        if item.experiment == "mass-crash" and "knows" in result.series
+    ]
+    made += _plot("mass-crash", "Who knows of all that crashed", "s after it", "share", mass)
+    heard = [
+        charts.Line(f"N = {item.members:,}", result.series["heard"], stepped=True)
+        for item, result in sorted(results.items(), key=lambda pair: pair[0].members)
+        if item.experiment == "rumor" and "heard" in result.series
+    ]
+    made += _plot("rumor", "Who has heard a rumor of 256 bytes", "s", "share", heard)
+    for item, result in results.items():
+        if item.experiment in ("flip-flop", "egress-loss"):
+            name = {"flip-flop": "One-way, 20 s on and off", "egress-loss": "80 % egress loss"}
+            line = charts.Line("the faulty", result.series["held_alive"])
+            title = f"{name[item.experiment]}: held alive by the healthy"
+            made += _plot(item.experiment, title, "s", "share of pairs", [line])
+        if item.experiment == "bootstrap":
+            lines = [charts.Line(k, v, stepped=True) for k, v in result.series.items()]
+            made += _plot("bootstrap", "Members seen while 2,000 start", "s", "members", lines)
+    return made
+
+
+def share_words(item: Job) -> str:
+    """What share of how many crashes in this job."""
+    return f"{dict(item.options)['percent']} % of {item.members:,}"
+
+
+def _plot(
+    name: str, title: str, x: str, y: str, lines: Sequence[charts.Line]
+) -> list[tuple[str, str]]:
+    if not lines:
+        return []
+    PLOTS.mkdir(exist_ok=True)
+    text = charts.render(title, charts.Axis(x, low=0.0), charts.Axis(y, low=0.0), lines)
+    (PLOTS / f"{name}.svg").write_text(text)
+    return [(title, f"{name}.svg")]
+
+
+def finite(value: Any) -> Any:
+    """The value with null for what JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

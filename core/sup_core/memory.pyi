@@ -1,0 +1,3 @@
+from sup_core.node import Node
+
+def memory_of(node: Node) -> dict[str, int]: ...
