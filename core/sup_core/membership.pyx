@@ -208,6 +208,8 @@ cdef class Membership:
             self.table.admit(row, epoch, incarnation, state)
             self.show(row, reason)
             return
+        if epoch == held_epoch and incarnation == self.table.incarnations[row] and state == held:
+            return      # what every packet of a member says, and every second copy of its card
         admission = self.table.admit(row, epoch, incarnation, state)
         if admission == ADMIT_REFUSED:
             self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1

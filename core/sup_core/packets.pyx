@@ -43,6 +43,7 @@ cdef enum:
 
 
 cdef int64_t _YOUNG_US = YOUNG_S_MAX * 1000000
+
 # One buffer for all nodes of the process: a packet is begun, filled and handed to the outbox
 # within one call into one node, and such a call never lets go of the interpreter's lock.
 cdef uint8_t _datagram[DATAGRAM_BYTES_MAX]
