@@ -610,6 +610,9 @@ cdef class Node:
         found["members_live"] = self.table.live_count + 1
         found["members_rows"] = self.table.rows - self.table.free_count
         found["rto_us"] = self.detector.rto()
+        found["news_dropped"] = self.dissemination.dropped
+        found["snapshots_refused"] = self.newcomer.refused
+        found["snapshot_tries_failed"] = self.newcomer.tries
         found["news_members"] = self.dissemination.lanes[0].count
         found["news_rumors"] = self.dissemination.lanes[1].count
         return found
