@@ -107,6 +107,8 @@ cdef class Membership:
             self.notices.tell(SELF_SHORT_ID_CLASH, short_of(m.id), &m.address, self.now)
             return -1
         if known:
+            if how == SOURCE_GOSSIP and m.version == self.table.version(row):
+                self.dissemination.heard_again(NEWS_MEMBERS, row)
             if not self.take_card(row, m):
                 return row
         else:
@@ -185,6 +187,7 @@ cdef class Membership:
             return False
         self.digest_out(row)
         self.table.set_card(row, card)
+        self.anti_entropy.changed = self.now
         if self.table.states[row] <= STATE_LEFT:
             self.digest_in(row)
             self.table.flags[row] |= FLAG_NEWS_CARD
@@ -282,6 +285,8 @@ cdef class Membership:
         """
         if state != STATE_SUSPECT and self.table.states[row] != STATE_SUSPECT:
             self.entered = True
+        if state > STATE_SUSPECT or self.table.states[row] > STATE_SUSPECT:
+            self.anti_entropy.changed = self.now    # suspicions are no part of the digest
         self.suspicion.end(row)
         self.table.set_state(row, state, self.now)
         self.digest_in(row)
