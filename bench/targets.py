@@ -31,6 +31,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import memory as weigh
 import report
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -38,11 +39,15 @@ from rich.table import Table
 from target_table import TARGETS, Job, Target
 
 from sup.model import charts
+from sup_core.bench_hooks import PacketBench
+from sup_core.config import Config
+from sup_core.node import Node
 from sup_core.simulator import Simulator
 from sup_core.simulator_experiments import EXPERIMENTS, Result, median, quantile, run_experiment
 from sup_core.simulator_lab import Lab
 
 PLOTS = Path(__file__).with_name("results")
+PACKETS = 20_000
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 Figures = dict[str, list[float]]
@@ -171,6 +176,8 @@ def run_one(item: Job, seed: int) -> tuple[Result | None, Figures]:
     """Measure one job with one seed, in a worker."""
     if item.experiment == "memory":
         return None, memory(item.members, seed)
+    if item.experiment == "packet":
+        return None, packet(item.members, seed, **dict(item.options))
     if item.experiment == "speed":
         return None, speed(item.members, seed)
     result = run_experiment(
@@ -186,32 +193,41 @@ def run_one(item: Job, seed: int) -> tuple[Result | None, Figures]:
 
 
 def memory(members: int, seed: int) -> Figures:
-    """What a settled ring adds to the resident memory, in a process of its own."""
+    """What a ring of that size adds to a process per member, and a pair from 100 members on."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn) as pool:
-        grown = pool.submit(_grown, members, seed).result()
-    return {"kb_member": [grown / members / 1e3], "bytes_pair": [grown / members / members]}
+    found = []
+    for size in (100, members):
+        with ProcessPoolExecutor(1, spawn) as pool:  # each where nothing was allocated before
+            found.append(pool.submit(weigh.measure, size, 10.0, seed).result())
+    small, large = found
+    figures = {"kb_member": [small["rss"] / 1e3], "kb_own": [small["own"] / 1e3]}
+    if members > 100:
+        slope = weigh.slope(small, large)
+        figures |= {"bytes_pair": [slope["rss"]], "bytes_pair_own": [slope["own"]]}
+    return figures
 
 
-def _grown(members: int, seed: int) -> float:
-    rings = max(1, 500 // members)
-    _form(10, seed)
-    before = resident()
-    kept = [_form(members, seed + number) for number in range(rings)]
-    grown = (resident() - before) / rings
-    del kept
-    return grown
-
-
-def _form(members: int, seed: int) -> Simulator:
-    sim = Simulator(seed=seed, checks=[])
-    Lab(sim).form(members, settled=30.0)
-    return sim
+def packet(members: int, seed: int, *, case: str) -> Figures:
+    """What one packet costs in the core, measured in C around each one, in µs."""
+    node = Node(
+        Config(),
+        member_id=bytes(16),
+        name="bench",
+        ring="bench",
+        address=bytes(10) + b"\xff\xff\x0a\xff\x00\x01\x25\xa6",
+        epoch=1,
+        seed=seed,
+        now=0,
+    )
+    bench = PacketBench(node, members, seed=seed)
+    bench.measure(case, 1000)
+    nanoseconds = bench.measure(case, PACKETS)
+    return {"median_us": [median(nanoseconds) / 1e3], "p99_us": [quantile(nanoseconds, 0.99) / 1e3]}
 
 
 def speed(members: int, seed: int) -> Figures:
     """How many quiet virtual seconds pass per second of CPU, and what is resident then."""
-    sim = Simulator(seed=seed, checks=[])
+    sim = Simulator(seed=seed, light=True)
     Lab(sim).form(members, settled=10.0, limit=600.0)
     speeds = []
     for _ in range(5):
