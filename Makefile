@@ -42,7 +42,7 @@ endef
 .PHONY: help
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
-	  | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	  | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 .PHONY: venv
 venv: $(VENV)/.installed ## the environment with all dependencies, sup and the plugins
@@ -84,6 +84,10 @@ fmt: $(VENV)/.installed ## format all Python files
 bench: build ## the benchmarks; results are kept in .bench
 	@$(BIN)/python -m pytest bench -o python_files='bench_*.py' --benchmark-enable \
 	  --benchmark-autosave --benchmark-storage=file://./.bench $(PYTEST_ARGS)
+
+.PHONY: bench-peers
+bench-peers: build ## memberlist (needs Go) and foca (Rust) beside ours; ratios into bench/RESULTS.md
+	@$(BIN)/python bench/peers/run.py --members $(MEMBERS) $(ARGS)
 
 .PHONY: campaign
 campaign: build ## many seeds in the simulator, each replayed (SEEDS=500, MEMBERS=100)
