@@ -113,6 +113,12 @@ class Figures:
             self.samples[column].setdefault(rename.get(name, name), []).extend(values)
         self.notes += [f"{column}: {note}" for note in output["notes"]]
 
+    def complete(self, earlier: Mapping[str, Any]) -> None:
+        """Take from an earlier run what this one did not measure."""
+        for column, samples in earlier["samples"].items():
+            self.samples[column] = {**samples, **self.samples[column]}
+        self.versions = {**earlier["versions"], **self.versions}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure what there is; return the exit status."""
@@ -141,6 +147,8 @@ def main(arguments: list[str] | None = None) -> int:
             except Exception as error:  # one program's failure must not cost the others' figures
                 figures.notes.append(f"{text}: {error}")
             progress.advance(bar)
+    if options.earlier:
+        figures.complete(json.loads(options.earlier.read_text()))
     version = figures.versions.get(LAN, "").rpartition(" ")[2]
     if newest and version and newest != version:
         figures.notes.append(f"memberlist {newest} is newer than {version}, which was measured")
@@ -173,6 +181,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="write the samples there, - is the output")
     parser.add_argument(
         "--no-results", dest="results", action="store_false", help="leave bench/RESULTS.md alone"
+    )
+    parser.add_argument(
+        "--from",
+        dest="earlier",
+        type=Path,
+        metavar="FILE",
+        help="take what is not measured now from an earlier run's --json",
     )
     parser.add_argument(
         "--lock", type=Path, metavar="FILE", help="hold this lock around each program"
