@@ -43,7 +43,7 @@ endef
 .PHONY: help
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
-	  | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	  | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 .PHONY: venv
 venv: $(VENV)/.installed ## the environment with all dependencies, sup and the plugins
@@ -89,6 +89,10 @@ bench: build ## the benchmarks; results are kept in .bench
 .PHONY: targets
 targets: build ## every target of the core on simulated rings, beside its peer (ARGS=--full)
 	@$(BIN)/python bench/targets.py $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: build ## memberlist (needs Go) and foca (Rust) beside ours; ratios into bench/RESULTS.md
+	@$(BIN)/python bench/peers/run.py --members $(MEMBERS) $(ARGS)
 
 .PHONY: campaign
 campaign: build ## many seeds in the simulator, each replayed, then member-hours of stalls and pauses
