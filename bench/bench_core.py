@@ -19,7 +19,6 @@ from sup_core.config import Config
 from sup_core.node import Node
 from sup_core.simulator import Simulator
 from sup_core.simulator_bounds import form
-from sup_core.simulator_scenarios import run_scenario
 
 PACKETS = 1000
 C_PACKETS = 20_000
@@ -161,35 +160,3 @@ def test_questions_of_a_view(benchmark: Any, members: int) -> None:
     """What does `members()` cost who asks for the whole view?"""
     node = ring(members).node_of(0)
     assert len(benchmark(node.members)) == members
-
-
-@pytest.mark.parametrize("members", [100, 1000])
-def test_quiet_ring(benchmark: Any, members: int) -> None:
-    """How long does one virtual second of a quiet ring take? (virtual s per real s = 1 / result)"""
-    sim = ring(members)
-    sim.run(10.0)
-    before = sim.totals()["sent_bytes"], sim.totals()["sent_packets"], sim.now_us
-    benchmark.pedantic(sim.run, args=(1.0,), rounds=20, warmup_rounds=2)
-    seconds = (sim.now_us - before[2]) / 1e6
-    totals = sim.totals()
-    benchmark.extra_info["bytes_per_member_s"] = (
-        (totals["sent_bytes"] - before[0]) / seconds / members
-    )
-    benchmark.extra_info["packets_per_member_s"] = (
-        (totals["sent_packets"] - before[1]) / seconds / members
-    )
-
-
-@pytest.mark.parametrize("members", [100, 1000])
-def test_join(benchmark: Any, members: int) -> None:
-    """How long does it take to simulate a ring that forms within a second, without checks?"""
-    benchmark.pedantic(ring, args=(members,), rounds=5 if members < 1000 else 1)
-
-
-def test_chaos_seed(benchmark: Any) -> None:
-    """How long does one seed of the campaign take at 100 members, with all checks?"""
-
-    def run() -> None:
-        run_scenario("chaos", seed=1, members=100)
-
-    benchmark.pedantic(run, rounds=5, warmup_rounds=1)
