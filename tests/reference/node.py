@@ -1,8 +1,8 @@
 """One member as the papers and the design describe it, checked against what a real one sends.
 
 The model decides everything that is not left to chance, and computes the bytes of it. Where the
-real node draws lots (whom to probe, whom to ask for help, whom to gossip to, jitter), the model reads
-the choice off the packets that were sent and checks it against who may be chosen. Every packet has
+real node draws lots (whom to probe, to ask for help or to gossip to, jitter), the model reads the
+choice off the packets that were sent and checks it against who may be chosen. Every packet has
 to be explained, in order; every deadline has to be met to the microsecond.
 
 Not modelled: seeds, large rumors, stream responses, leaving, what is forgotten past the floor.
@@ -74,7 +74,7 @@ class ReferenceNode:
         self.observed: list[Parcel] = []
         self.seq_base: int | None = None
         self.seqs = 0
-        self.in_order = False
+        self.in_order = self.behind = False
         self.last_tick = -(1 << 62)
         self.tick_armed = False
         self.question_window = self.questions = 0
@@ -94,6 +94,10 @@ class ReferenceNode:
     def alive(self) -> list[Member]:
         """The live ones that are not suspected."""
         return [one for one in self.live() if one.state == State.ALIVE]
+
+    def in_id_order(self) -> list[Member]:
+        """The alive ones around the ring, from this member's id on."""
+        return sorted(self.alive(), key=lambda one: (one.short - self.me.short) & digest.MASK)
 
     def buckets(self) -> list[int]:
         """The hash of each bucket."""
@@ -184,7 +188,7 @@ class ReferenceNode:
 
     def told_to(self, copies: int) -> None:
         """The batch went out."""
-        for lane, item in self.news.close(copies, len(self.live())):
+        for lane, item in self.news.close(copies, self.config.gossip_fanout):
             if lane is self.news.members:
                 self.members[item].news_card = False
 
@@ -283,16 +287,22 @@ class ReferenceNode:
         self.counts["malformed"] += packet.malformed
         if greeting != wire.JOIN or sender is None:
             return
-        if not self.greet(wire.WELCOME, source, AMPLIFICATION_MAX * size):
-            # Too short for an answer to where anybody may claim to be; only to where it is known.
-            if known and self.question():
-                self.greet(wire.WELCOME, sender.address, DATAGRAM_BYTES_MAX)
+        answered = self.greet(wire.WELCOME, source, AMPLIFICATION_MAX * size)
+        if not answered and known and self.question():
+            # Too short for an answer to where anybody may claim to be: to where it is known to be.
+            self.greet(wire.WELCOME, sender.address, DATAGRAM_BYTES_MAX)
 
     def greet(self, tag: int, address: bytes, limit: int) -> bool:
         """Send one's card, padded when it asks for an answer; nothing that is over the limit."""
         own = self.card_of(self.me)
         missing = JOIN_BYTES_MIN - len(wire.encode(self.me.card))
         opening: list[Any] = [tag]
+        if tag == wire.WELCOME and self.observed and self.observed[0][1][0][:1] == [tag]:
+            # Which others a welcome names is left to chance; they have to be live.
+            opening = self.observed[0][1][0]
+            named = b"".join(opening[1:])
+            places = {named[at : at + 18] for at in range(0, len(named), 18)}
+            assert places <= {one.address for one in self.live()}
         if tag == wire.JOIN and missing > 0:
             opening.append(bytes(missing))
         for messages in ([opening, own], [[tag]] if tag == wire.JOIN else None):
@@ -448,7 +458,7 @@ class ReferenceNode:
             self.news.members.put(me.short)
 
     def ask_later(self, who: Member) -> None:
-        """Contact a dead or hidden member after its wait, which doubles, with a quarter of jitter."""
+        """Contact a dead or hidden member after its wait, which doubles, jitter included."""
         if who.contacts and who.contacts[-1][1] >= self.now and not self.passed(who):
             return
         wait = self.config.contact_min_us << who.backoff
@@ -626,6 +636,7 @@ class ReferenceNode:
             self.differs_since = self.now
         quiet, patience = self.now - self.changed, self.now - self.differs_since
         if (quiet >= SECOND or patience >= 3 * SECOND) and self.exchange():
+            self.differs_since = self.now
             raw = b"".join(one.to_bytes(8) for one in self.buckets())
             self.send(sender.address, [[wire.BUCKETS, raw]], news=False)
 
@@ -654,7 +665,7 @@ class ReferenceNode:
         self.in_order = not self.in_order
         probed = {probe.target.short for probe in self.probes}
         free = [one for one in self.live() if one.short not in probed]
-        ahead = sorted(self.alive(), key=lambda one: (one.short - self.me.short) & digest.MASK)
+        ahead = self.in_id_order()
         if self.in_order and ahead and ahead[0] in free:
             self.probe(ahead[0])
             return
@@ -926,6 +937,13 @@ class ReferenceNode:
                 targets = [to for to, _ in copies]
                 assert len(set(targets)) == count, "one target twice"
                 assert set(targets) <= {one.address for one in live}
+                if count > 1:
+                    self.behind = not self.behind
+                    ring = self.in_id_order()
+                    neighbour = ring[-1 if self.behind else 0] if ring else None
+                    assert neighbour is None or neighbour.address == targets[0]
             assert [to for to, _ in copies] == targets
             self.told(copies[0][1], copies[0][1])
-        self.told_to(count)
+        # A copy to a suspect is probably lost; one counts in any case.
+        alive = {one.address for one in self.alive()}
+        self.told_to(max(1, sum(target in alive for target in targets)))
