@@ -186,6 +186,8 @@ class Pair:
 
 
 PEERS = st.integers(0, 5)
+# Most is said of few, so that one thing said meets another.
+SUBJECT = st.sampled_from([0, 1, 1, 1, 2, 2, 3])
 NUMBER = st.one_of(st.integers(0, 3), st.sampled_from([5, 1025, 1030, 2**32 - 1]))
 EPOCH = st.sampled_from([0, 1, 1, 1, 1, 2, 3, 70_000])
 STATE = st.integers(0, 3)
@@ -198,7 +200,7 @@ STATUS = st.builds(
         number,
         short(by),
     ],
-    PEERS,
+    SUBJECT,
     STATE,
     EPOCH,
     NUMBER,
@@ -257,7 +259,7 @@ OTHER = st.one_of(
 SAY = st.tuples(
     st.just("say"),
     st.integers(1, 7),
-    st.lists(st.one_of(STATUS, STATUS, MEMBER, RUMOR, PING, PING_REQ, OTHER), max_size=5),
+    st.lists(st.one_of(STATUS, STATUS, MEMBER, RUMOR, PING, PING_REQ, OTHER), max_size=7),
     st.booleans(),
     st.sampled_from([0, 0, 0, 0, 1, 7]),
 )
@@ -279,7 +281,7 @@ def play(pair: Pair, script: list[Any]) -> None:
 
 
 @settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 @given(peers=st.integers(0, 5), seed=st.integers(0, 2**16), script=SCRIPT)
 def test_node_agrees_with_the_model_on_whatever_peers_say(
@@ -292,7 +294,7 @@ def test_node_agrees_with_the_model_on_whatever_peers_say(
     pair.run(2 * SECOND)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     peers=st.integers(1, 6),
     seed=st.integers(0, 2**16),
