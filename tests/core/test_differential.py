@@ -221,6 +221,13 @@ RUMOR = st.builds(
     st.integers(0, 2),
     VALUE,
 )
+# Versions of one rumor that differ in little.
+CLOSE = st.builds(
+    lambda kind, b, value: [wire.RUMOR, kind, b"a", member_id(1), 1, b, value, 0],
+    st.sampled_from([1, 64]),
+    st.integers(0, 1),
+    VALUE,
+)
 PING = st.builds(lambda seq, digest: [wire.PING, seq, digest], NUMBER, st.integers(0, 2**64 - 1))
 PING_REQ = st.builds(
     lambda seq, who, budget: [wire.PING_REQ, seq, short(who), budget],
@@ -259,7 +266,7 @@ OTHER = st.one_of(
 SAY = st.tuples(
     st.just("say"),
     st.integers(1, 7),
-    st.lists(st.one_of(STATUS, STATUS, MEMBER, RUMOR, PING, PING_REQ, OTHER), max_size=7),
+    st.lists(st.one_of(STATUS, STATUS, MEMBER, RUMOR, CLOSE, PING, PING_REQ, OTHER), max_size=7),
     st.booleans(),
     st.sampled_from([0, 0, 0, 0, 1, 7]),
 )
