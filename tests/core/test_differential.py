@@ -321,6 +321,24 @@ def test_node_agrees_with_the_model_on_who_answers(
     pair.run(12 * SECOND)
 
 
+ABOUT = st.builds(
+    lambda who, state, epoch, number: [wire.STATUS, short(who), state, epoch, number, short(2)],
+    st.sampled_from([0, 1, 1]),
+    STATE,
+    st.sampled_from([1, 1, 1, 1, 2]),
+    st.integers(0, 5),
+)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(said=st.lists(st.one_of(ABOUT, ABOUT, CLOSE), min_size=3, max_size=12))
+def test_node_agrees_with_the_model_on_much_said_of_one(said: list[Any]) -> None:
+    """Precedence, refutation and versions, where each message meets those before it."""
+    pair = Pair(2, 1)
+    for message in said:
+        pair.hear(2, [message])
+
+
 @given(st.binary(max_size=40), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_hash_is_sip_hash_with_one_and_three_rounds(data: bytes, key0: int, key1: int) -> None:
     """The hash that members have to agree on, against one written from its paper."""
