@@ -232,6 +232,7 @@ cdef class Membership:
                 self.digest_out(row)
             self.enter(row, state)
             if state == STATE_ALIVE:
+                self.detector.void_probes(row)
                 if held == STATE_SUSPECT:
                     self.member_event(row, CHANGE_REFUTED, reason, 0)
                 elif held != STATE_ALIVE:
@@ -256,6 +257,15 @@ cdef class Membership:
                 self.member_event(row, CHANGE_LEFT, REASON_TOLD_LEFT, 0)
             self.note(row, state, incarnation, accuser, reason)
         self.dissemination.enqueue(NEWS_MEMBERS, row)
+        if self.table.live_count == 0:
+            self.keep_verdicts()
+
+    cdef void keep_verdicts(self) noexcept:
+        """Nobody is left to tell: who comes back later must not hear old verdicts as news."""
+        cdef int32_t row
+        for row in range(1, self.table.rows):
+            if self.table.states[row] == STATE_DEAD:
+                self.dissemination.remove(NEWS_MEMBERS, row)
 
     cdef void tell_gone(self, int32_t row) noexcept:
         # A tombstone is shown from now on, so who follows the events must hear of it too.

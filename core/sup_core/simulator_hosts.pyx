@@ -188,6 +188,12 @@ cdef class Hosts:
         else:
             self.cuts.add((source << 32) | target)
 
+    def is_cut(self, Py_ssize_t source, Py_ssize_t target) -> bool:
+        """Return whether the one-way link is cut, or a partition stands between the two."""
+        self._check(source)
+        self._check(target)
+        return self._cut(<uint32_t>source, <uint32_t>target)
+
     def paused(self, Py_ssize_t index) -> bool:
         """Return whether the process stands still at this moment."""
         self._check(index)
