@@ -82,10 +82,15 @@ def steady(lab: Lab, members: int, *, seconds: float = 60.0, settled: float = 30
     """Nothing happens. Targets: traffic with headers and CPU, per member and second."""
     joined = lab.form(members, settled=settled)
     before = sum(lab.sim.changes.values())
+    synced = lab.sim.stream_bytes
     window = lab.open()
     lab.run(seconds)
-    changed = sum(lab.sim.changes.values()) - before
-    return lab.cost(lab.close(window), members) | {"join_s": joined, "changes": float(changed)}
+    window = lab.close(window)
+    return lab.cost(window, members) | {
+        "join_s": joined,
+        "changes": float(sum(lab.sim.changes.values()) - before),
+        "sync_bytes": (lab.sim.stream_bytes - synced) / members * 60.0 / seconds,
+    }
 
 
 def crash(lab: Lab, members: int, *, rounds: int = 10, limit: float = 120.0) -> Measures:
