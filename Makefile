@@ -11,6 +11,7 @@ PYTHON ?=
 ARGS ?=
 PYTEST_ARGS ?=
 SEEDS ?= 500
+HOURS ?= 10000
 MEMBERS ?= 100
 DATAGRAMS ?= 10000000
 SECONDS ?= 60
@@ -42,7 +43,7 @@ endef
 .PHONY: help
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
-	  | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	  | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 .PHONY: venv
 venv: $(VENV)/.installed ## the environment with all dependencies, sup and the plugins
@@ -85,9 +86,19 @@ bench: build ## the benchmarks; results are kept in .bench
 	@$(BIN)/python -m pytest bench -o python_files='bench_*.py' --benchmark-enable \
 	  --benchmark-autosave --benchmark-storage=file://./.bench $(PYTEST_ARGS)
 
+.PHONY: targets
+targets: build ## every target of the core on simulated rings, beside its peer (ARGS=--full)
+	@$(BIN)/python bench/targets.py $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: build ## memberlist (needs Go) and foca (Rust) beside ours; ratios into bench/RESULTS.md
+	@$(BIN)/python bench/peers/run.py --members $(MEMBERS) $(ARGS)
+
 .PHONY: campaign
-campaign: build ## many seeds in the simulator, each replayed (SEEDS=500, MEMBERS=100)
+campaign: build ## many seeds in the simulator, each replayed, then member-hours of stalls and pauses
 	@$(BIN)/python bench/campaign.py --seeds $(SEEDS) --members $(MEMBERS) --replay-check $(ARGS)
+	@$(BIN)/python bench/campaign.py --scenario stalls --member-hours $(HOURS) $(ARGS)
+	@$(BIN)/python bench/campaign.py --scenario pauses --member-hours $(HOURS)0 $(ARGS)
 
 .PHONY: memory
 memory: build ## bytes per member and per pair of simulated rings (ARGS="--members 100 1000 2000")

@@ -1,198 +1,535 @@
-"""Plant known faults in the core's source, one at a time, and see whether the simulator finds each.
+"""Plant the traps of the protocol in the core's source, one at a time; something must find each.
 
-Question: would the checks and bounds notice if somebody simplified a rule away? Each mutant names
-the tempting version; it is built in a scratch copy and a short campaign runs on it until
-something fails. A mutant that survives is a gap in the checks, a mutant whose anchor is gone is
-out of date: both end with exit status 1. Takes some minutes, most of it the compiler.
+Question: would the checks, scenarios and tests notice if somebody took the tempting version of a
+rule? Each mutant changes a few lines, is compiled in a private copy of the tree, and the cheapest
+command that is meant to find it must fail. A mutant that survives is a gap in the checks; one whose
+lines are not in the source any more is out of date; both end with exit status 1. Before any
+mutant, the commands run on the unchanged copy and must pass (--no-baseline leaves that out).
 
-    python bench/mutations.py [NAME ...]
+    python bench/mutations.py
+    python bench/mutations.py --only 5 --only 19
+    python bench/mutations.py --list
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 ROOT = Path(__file__).resolve().parent.parent
-TIMEOUT_S = 300
+TIMEOUT_S = 240
+
+Command = tuple[str, ...]
+
+
+def tests(*names: str) -> Command:
+    """Run these tests until the first failure."""
+    return ("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *names)
+
+
+def trap(name: str) -> Command:
+    """Run one test of tests/scenarios/test_traps.py."""
+    return tests("tests/scenarios/test_traps.py", "-k", name)
+
+
+def campaign(scenario: str, *arguments: str) -> Command:
+    """Run a campaign of one scenario until the first violation."""
+    return (
+        *("bench/campaign.py", "--quiet", "--fail-fast"),
+        *("--scenario", scenario, *arguments),
+    )
+
+
+CHAOS = campaign("chaos", "--small", "--seeds", "1000")
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One fault: in `file`, `old` becomes `new`."""
+    """One fault: in each file of `edits`, the old text becomes the new one."""
 
+    trap: int
+    """Its number among the traps of the protocol's design; 0: a rule beside those."""
     name: str
-    file: str
-    old: str
-    new: str
+    edits: tuple[tuple[str, str, str], ...]
+    command: Command
 
 
+# The accusers' verdict and its checks are in failure_detector and suspicion; what evidence does, in
+# membership; precedence, in member_table; what is told to whom, in node, packets, dissemination.
 MUTANTS = (
     Mutant(
+        1,
         "silence is proof: a last check without any answer declares",
-        "failure_detector.pyx",
-        "if probe.answers >= probe.needed:",
-        "if True:",
+        (("failure_detector.pyx", "if probe.answers >= probe.needed:", "if True:"),),
+        CHAOS,
     ),
     Mutant(
+        1,
         "silence accuses: a probe that nobody answered is a failed probe",
-        "failure_detector.pyx",
-        "if probe.asked and probe.answers == 0:",
-        "if False:",
+        (("failure_detector.pyx", "if probe.asked and probe.answers == 0:", "if False:"),),
+        CHAOS,
     ),
     Mutant(
+        2,
+        "muted: suspicions of who has refuted before are ignored",
+        (
+            (
+                "membership.pyx",
+                "        admission = self.table.admit(row, epoch, incarnation, state)\n",
+                "        if state == STATE_SUSPECT and incarnation:\n"
+                "            if reason != REASON_PROBE_FAILED:\n                return\n"
+                "        admission = self.table.admit(row, epoch, incarnation, state)\n",
+            ),
+        ),
+        trap("refuted_often"),
+    ),
+    Mutant(
+        3,
+        "every member's timer declares: bystanders do not wait longer",
+        (
+            (
+                "suspicion.pyx",
+                "suspect.deadline += self.settings.bystander_wait_us + "
+                "self.prng.draw_below(spread + 1)",
+                "suspect.deadline -= self.settings.second_look_us + 0 * spread",
+            ),
+        ),
+        trap("accusers_only"),
+    ),
+    Mutant(
+        4,
+        "hearsay is first-hand: whoever hears of a suspicion asks and checks like an accuser",
+        (
+            (
+                "suspicion.pyx",
+                "        suspect.accuser = accuser\n",
+                "        suspect.accuser = accuser\n        suspect.first_hand = 1\n",
+            ),
+        ),
+        trap("accusers_only"),
+    ),
+    Mutant(
+        5,
+        "healing merges: a death told by a synchronisation is believed",
+        (
+            (
+                "membership.pyx",
+                "if old_news and m.state == STATE_DEAD and self.table.states[row]",
+                "if False and self.table.states[row]",
+            ),
+        ),
+        trap("heal_of_a_long_split"),
+    ),
+    Mutant(
+        6,
+        "contacts without jitter",
+        (
+            (
+                "membership.pyx",
+                "self.now + self.jitter(wait), TIMER_CONTACT",
+                "self.now + wait, TIMER_CONTACT",
+            ),
+        ),
+        trap("clump"),
+    ),
+    Mutant(
+        7,
+        "silence to a question does not count: the asked one is not probed",
+        (
+            (
+                "node.pyx",
+                "        p.send(self.table.address(row))\n"
+                "        self.detector.start(row, self.now)",
+                "        p.send(self.table.address(row))",
+            ),
+        ),
+        trap("silence_to_a_question"),
+    ),
+    Mutant(
+        8,
         "fixed numbers of helpers: not capped by the live members",
-        "failure_detector.pyx",
-        "if probe.needed > probe.asked:",
-        "if False:",
+        (("failure_detector.pyx", "if probe.needed > probe.asked:", "if False:"),),
+        trap("ring_of_a_few"),
     ),
     Mutant(
-        "no refutation: an accused member keeps its incarnation",
-        "membership.pyx",
-        "self.table.incarnations[0] = incarnation + 1",
-        "pass",
+        9,
+        "dead helpers raise local health",
+        (
+            (
+                "node.pyx",
+                "                self._somebody_answered()\n"
+                "            if self.table.states[row] == STATE_ALIVE:",
+                "                self.health.refuted()\n"
+                "            if self.table.states[row] == STATE_ALIVE:",
+            ),
+        ),
+        trap("mass_crash"),
     ),
     Mutant(
-        "no tolerance: a suspect is checked at once",
-        "suspicion.pyx",
-        "first_failed + self.settings.pause_tolerance_us + 3 * rto",
-        "first_failed",
-    ),
-    Mutant(
-        "left is no end: a higher incarnation revives a leaver",
-        "member_table.pyx",
-        "return state_a == STATE_LEFT",
-        "return incarnation_a > incarnation_b",
-    ),
-    Mutant(
-        "old news wins: any other incarnation outranks",
-        "member_table.pyx",
-        "return incarnation_a > incarnation_b",
-        "return True",
-    ),
-    Mutant(
-        "epochs do not count: a restarted member is its old self",
-        "member_table.pyx",
-        "return epoch_a > epoch_b",
-        "return incarnation_a > incarnation_b",
-    ),
-    Mutant(
-        "a death told by a synchronisation is believed",
-        "membership.pyx",
-        "if m.state == STATE_DEAD and how != SOURCE_GOSSIP",
-        "if False and how != SOURCE_GOSSIP",
-    ),
-    Mutant(
-        "hearsay is shown: an unknown member need not answer first",
-        "membership.pyx",
-        "elif how == SOURCE_SYNC or how == SOURCE_DISK or m.state == STATE_SUSPECT:",
-        "elif how == SOURCE_DISK:",
-    ),
-    Mutant(
+        10,
         "suspicions are part of the digest",
-        "membership.pyx",
-        "words[2] = state if state == STATE_DEAD or state == STATE_LEFT else <uint8_t> STATE_ALIVE",
-        "words[2] = state",
+        (
+            (
+                "membership.pyx",
+                "words[2] = state if state == STATE_DEAD or state == STATE_LEFT else "
+                "<uint8_t> STATE_ALIVE",
+                "words[2] = state",
+            ),
+        ),
+        trap("suspicions_start_no_exchange"),
     ),
     Mutant(
+        11,
+        "one time-out per peer: a sample counts only from who was measured before",
+        (
+            (
+                "failure_detector.pyx",
+                "                    self._sample(now - probe.started)",
+                "                    if False:\n"
+                "                        self._sample(now - probe.started)",
+            ),
+        ),
+        trap("time_out_is_measured"),
+    ),
+    Mutant(
+        12,
+        "a cloned disk is not noticed: packets with the own id are only counted",
+        (
+            (
+                "node.pyx",
+                "            if not address_equal(source, self.table.address(0)):",
+                "            if False:",
+            ),
+        ),
+        tests("tests/core/test_protocol.py", "-k", "two_holders"),
+    ),
+    Mutant(
+        13,
+        "any incarnation is believed",
+        (
+            (
+                "member_table.pyx",
+                "if incarnation - self.incarnations[row] > INCARNATION_JUMP_MAX:",
+                "if False:",
+            ),
+            (
+                "membership.pyx",
+                "if incarnation > mine and incarnation - mine > INCARNATION_JUMP_MAX:",
+                "if False:",
+            ),
+        ),
+        tests("tests/core/test_codec.py", "-k", "incarnation_jump"),
+    ),
+    Mutant(
+        14,
+        "hearsay is shown: an unknown member need not answer first",
+        (
+            (
+                "membership.pyx",
+                "elif how == SOURCE_SYNC or how == SOURCE_DISK or m.state == STATE_SUSPECT:",
+                "elif how == SOURCE_DISK:",
+            ),
+        ),
+        tests("tests/core/test_protocol.py", "-k", "ghost"),
+    ),
+    Mutant(
+        15,
+        "left is no end: a higher incarnation revives a leaver",
+        (
+            (
+                "member_table.pyx",
+                "return state_a == STATE_LEFT",
+                "return incarnation_a > incarnation_b",
+            ),
+        ),
+        tests("tests/core/test_merge_laws.py"),
+    ),
+    Mutant(
+        15,
+        "a leaver answers a suspicion with alive",
+        (
+            (
+                "membership.pyx",
+                "        self.table.incarnations[0] = incarnation + 1\n",
+                "        self.table.incarnations[0] = incarnation + 1\n"
+                "        self.table.set_state(0, STATE_ALIVE, self.now)\n",
+            ),
+        ),
+        trap("leaver"),
+    ),
+    Mutant(
+        16,
+        "short ids are trusted: another full id under a known short one is taken for the same",
+        (
+            (
+                "membership.pyx",
+                "        elif memcmp(self.table.id_of(row), m.id, 16) != 0:",
+                "        elif False:",
+            ),
+        ),
+        tests("tests/core/test_codec.py", "-k", "short_id"),
+    ),
+    Mutant(
+        18,
+        "evidence that changes no state leaves the stored incarnation as it is",
+        (
+            (
+                "member_table.pyx",
+                "        self.epochs[row] = epoch\n        self.incarnations[row] = incarnation\n"
+                "        return ADMIT_RAISED",
+                "        if not same_state:\n            self.epochs[row] = epoch\n"
+                "            self.incarnations[row] = incarnation\n        return ADMIT_RAISED",
+            ),
+        ),
+        tests("tests/core/test_protocol.py", "-k", "changes_nothing"),
+    ),
+    Mutant(
+        19,
+        "a batch is popped per target: one member of a tick's three gets it",
+        (
+            (
+                "node.pyx",
+                "            for i in range(count):\n"
+                "                self.packets.send(self.table.address(targets[i]))",
+                "            i = _packet % count\n"
+                "            self.packets.send(self.table.address(targets[i]))",
+            ),
+        ),
+        trap("targets_of_a_tick"),
+    ),
+    Mutant(
+        0,
+        "no refutation: an accused member keeps its incarnation",
+        (("membership.pyx", "self.table.incarnations[0] = incarnation + 1", "pass"),),
+        CHAOS,
+    ),
+    Mutant(
+        0,
+        "no tolerance: a suspect is checked at once",
+        (
+            (
+                "suspicion.pyx",
+                "first_failed + self.settings.pause_tolerance_us + 3 * rto",
+                "first_failed",
+            ),
+        ),
+        CHAOS,
+    ),
+    Mutant(
+        0,
+        "old news wins: any other incarnation outranks",
+        (("member_table.pyx", "return incarnation_a > incarnation_b", "return True"),),
+        tests("tests/core/test_merge_laws.py"),
+    ),
+    Mutant(
+        0,
+        "epochs do not count: a restarted member is its old self",
+        (("member_table.pyx", "return epoch_a > epoch_b", "return incarnation_a > incarnation_b"),),
+        tests("tests/core/test_merge_laws.py"),
+    ),
+    Mutant(
+        0,
         "the dead are left alone: nobody contacts them",
-        "membership.pyx",
-        "self.table.backoff_s[row] = 0\n            self.arm_contact(row)",
-        "self.table.backoff_s[row] = 0",
+        (
+            (
+                "membership.pyx",
+                "self.table.backoff_s[row] = 0\n            self.arm_contact(row)",
+                "self.table.backoff_s[row] = 0",
+            ),
+        ),
+        trap("heal_of_a_long_split"),
     ),
     Mutant(
+        0,
         "rings merge: the ring of a packet is not looked at",
-        "node.pyx",
-        "if header.ring != self.ring:",
-        "if False:",
+        (("node.pyx", "if header.ring != self.ring:", "if False:"),),
+        campaign("two-rings", "--small", "--seeds", "5"),
     ),
     Mutant(
+        0,
         "no repair: digests are never compared",
-        "anti_entropy.pyx",
-        "cdef bint should_exchange(self, uint64_t digest, int64_t now) noexcept:",
-        "cdef bint should_exchange(self, uint64_t digest, int64_t now) noexcept:\n"
-        "        return False",
+        (
+            (
+                "anti_entropy.pyx",
+                "cdef bint should_exchange(self, uint64_t digest, int64_t now) noexcept:",
+                "cdef bint should_exchange(self, uint64_t digest, int64_t now) noexcept:\n"
+                "        return False",
+            ),
+        ),
+        CHAOS,
     ),
     Mutant(
+        0,
         "a batch is told once: no second round",
-        "dissemination.pyx",
-        "level = picked.level + copies",
-        "level = limit",
+        (("dissemination.pyx", "level = picked.level + copies", "level = limit"),),
+        trap("targets_of_a_tick"),
     ),
     Mutant(
+        0,
         "sequences repeat: two values under one version",
-        "rumors.pyx",
-        "self.own_seq += 1",
-        "self.own_seq = 1",
+        (("rumors.pyx", "self.own_seq += 1", "self.own_seq = 1"),),
+        CHAOS,
+    ),
+    Mutant(
+        0,
+        "checks outlive a refutation: one begun before it counts against the new incarnation",
+        (("membership.pyx", "                self.detector.void_probes(row)\n", ""),),
+        tests("tests/scenarios/test_simulator_excuses.py", "-k", "check_begun"),
+    ),
+    Mutant(
+        0,
+        "verdicts of a member alone stay news",
+        (
+            (
+                "membership.pyx",
+                "        if self.table.live_count == 0:\n            self.keep_verdicts()\n",
+                "",
+            ),
+        ),
+        tests("tests/scenarios/test_simulator_excuses.py", "-k", "alone"),
     ),
 )
 
-CAMPAIGNS = (
-    ("--scenario", "all", "--small", "--seeds", "25"),
-    ("--scenario", "all", "--members", "60", "--seeds", "2"),
-    ("--scenario", "chaos", "--members", "100", "--seeds", "20"),
-)
 
-
-def main(wanted: list[str]) -> int:
-    """Run all mutants, or those whose name contains one of the arguments."""
-    chosen = [m for m in MUTANTS if not wanted or any(w in m.name for w in wanted)]
-    bad = 0
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / "copy"
-        ignore = shutil.ignore_patterns(".git", "__pycache__", "plugins", ".venv", "examples")
-        shutil.copytree(ROOT, copy, ignore=ignore)
-        (copy / "README.md").touch()
+def main(arguments: list[str] | None = None) -> int:
+    """Run the chosen mutants; return the exit status."""
+    options = parse(arguments)
+    console = Console(stderr=True)
+    chosen = [
+        m
+        for m in MUTANTS
+        if (not options.only or m.trap in options.only)
+        and (not options.name or any(w in m.name for w in options.name))
+    ]
+    if options.list:
         for mutant in chosen:
-            verdict, killed = run(copy, mutant)
-            bad += not killed
-            print(f"{'found   ' if killed else 'MISSED  '} {mutant.name}\n           {verdict}")
-    print(f"{len(chosen) - bad} of {len(chosen)} mutants found")
-    return 1 if bad else 0
-
-
-def run(copy: Path, mutant: Mutant) -> tuple[str, bool]:
-    """Build one mutant and run the campaigns on it; return what was seen and whether it was
-    found."""
-    path = copy / "core" / "sup_core" / mutant.file
-    source = path.read_text()
-    if source.count(mutant.old) < 1:
-        return "out of date: its anchor is not in the source", False
-    path.write_text(source.replace(mutant.old, mutant.new))
-    try:
-        build = python(copy, "setup.py", "-q", "build_ext", "--inplace")
-        if build.returncode:
-            return f"does not build: {build.stderr[-300:]}", False
-        for campaign in CAMPAIGNS:
-            try:
-                done = python(copy, "bench/campaign.py", "--quiet", "--fail-fast", *campaign)
-            except subprocess.TimeoutExpired:
-                return "hangs", True
-            if done.returncode:
-                lines = [line for line in done.stderr.splitlines() if line.startswith("FAILED")]
-                return (lines[0] if lines else done.stderr[-300:].strip())[:160], True
-        return "survived all campaigns", False
-    finally:
-        path.write_text(source)
-
-
-def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the interpreter in the copy."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=copy,
-        env={**os.environ, "PYTHONPATH": "core:supervisor"},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
+            console.print(f"{mutant.trap or '-':>3} {mutant.name}", highlight=False)
+        return 0
+    started = time.perf_counter()
+    results = []
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
     )
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Progress(*columns, console=console, disable=options.json) as progress,
+    ):
+        copy = copied(Path(scratch))
+        commands = [] if options.no_baseline else sorted({m.command for m in chosen})
+        task = progress.add_task("baseline", total=len(commands) + len(chosen))
+        for command in commands:
+            done = python(copy, command)
+            if done is None or done.returncode:
+                text = "hangs" if done is None else last_words(done)
+                console.print(f"error: fails without any mutant: {' '.join(command)}: {text}")
+                return 2
+            progress.advance(task)
+        for mutant in chosen:
+            progress.update(task, description=f"trap {mutant.trap}"[:20])
+            verdict, text = run(copy, mutant)
+            results.append(
+                {"trap": mutant.trap, "name": mutant.name, "verdict": verdict, "by": text}
+            )
+            colour = "green" if verdict == "caught" else "red"
+            progress.console.print(
+                f"[{colour}]{verdict:9}[/] {mutant.trap or '-':>3} {mutant.name}\n"
+                f"              {text}",
+                highlight=False,
+                soft_wrap=True,
+            )
+            progress.advance(task)
+    caught = sum(r["verdict"] == "caught" for r in results)
+    if options.json:
+        json.dump({"caught": caught, "mutants": results}, sys.stdout, indent=2)
+    console.print(
+        f"{caught} of {len(results)} mutants caught in {time.perf_counter() - started:.0f} s",
+        highlight=False,
+    )
+    return 0 if caught == len(results) else 1
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", type=int, action="append", help="number of a trap; repeatable")
+    parser.add_argument("--name", action="append", help="a part of a mutant's name; repeatable")
+    parser.add_argument("--list", action="store_true", help="name the mutants and end")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.add_argument("--no-baseline", action="store_true", help="do not run the commands before")
+    return parser.parse_args(arguments)
+
+
+def copied(scratch: Path) -> Path:
+    """Copy what is needed to build and run, compiled modules included."""
+    copy = scratch / "copy"
+    ignore = shutil.ignore_patterns(
+        ".git", "__pycache__", "plugins", ".venv", "examples", ".mypy_cache", ".bench"
+    )
+    shutil.copytree(ROOT, copy, ignore=ignore)
+    (copy / "README.md").touch()
+    return copy
+
+
+def run(copy: Path, mutant: Mutant) -> tuple[str, str]:
+    """Build one mutant and run its command; return the verdict and what was seen."""
+    core = copy / "core" / "sup_core"
+    saved = {file: (core / file).read_text() for file, _, _ in mutant.edits}
+    for file, old, _ in mutant.edits:
+        if saved[file].count(old) != 1:
+            return "out of date", f"{file} has {saved[file].count(old)} times: {old.strip()[:80]}"
+    try:
+        for file, old, new in mutant.edits:
+            (core / file).write_text((core / file).read_text().replace(old, new))
+        build = python(copy, ("setup.py", "-q", "build_ext", "--inplace"))
+        if build is None or build.returncode:
+            return "no build", "too slow" if build is None else last_words(build)
+        done = python(copy, mutant.command)
+        if done is None:
+            return "caught", "hangs"
+        if done.returncode:
+            return "caught", last_words(done)
+        return "survived", " ".join(mutant.command)
+    finally:
+        for file, text in saved.items():
+            (core / file).write_text(text)
+
+
+def last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the line that says what failed."""
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith(("FAILED", "E  "))]
+    return (named or lines or [f"exit status {done.returncode}"])[0].strip()[:160]
+
+
+def python(copy: Path, arguments: Command) -> subprocess.CompletedProcess[str] | None:
+    """Run the interpreter in the copy; None if it takes too long."""
+    try:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": "core:supervisor:."},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -49,6 +49,7 @@ from sup.edge.sockets import bind_pair
 from sup.edge.streams import StreamClient, StreamCounters, StreamServer
 from sup.ring import RING_HASH_OFFSET, ring_magic
 from sup_core.bench_hooks import Watch, smallest_view, stale_rumors
+from sup_core.card_pool import CardPool
 from sup_core.config import Config
 from sup_core.events import MemberChange
 from sup_core.identity import ring_hash
@@ -94,6 +95,7 @@ class Ring:
     members: list[Member] = field(default_factory=list)
     watch: Watch = field(default_factory=Watch)
     streams: StreamCounters = field(default_factory=StreamCounters)
+    cards: CardPool = field(default_factory=partial(CardPool, 1))
 
     async def start(self, count: int) -> None:
         """Open ``count`` members; nobody speaks before all sockets are open."""
@@ -111,6 +113,7 @@ class Ring:
                 seed=rng.getrandbits(64),
                 now=clock_us(),
                 wall_us=time.time_ns() // 1000,
+                cards=self.cards,
             )
             member = Member(number, node, address)
             self.members.append(member)

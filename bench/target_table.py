@@ -250,6 +250,14 @@ def _steady(members: int, **how: Any) -> list[Target]:
     ]
 
 
+def _packet(case: str, words: str, peer: str) -> list[Target]:
+    runs = job("packet", 100, case=case)
+    return [
+        Target(f"packet-{case}", f"{words}: median", runs, "median_us", middle, 1.0, "µs", peer),
+        Target(f"packet-{case}", "… p99", runs, "p99_us", middle, None, "µs"),
+    ]
+
+
 _PAUSES = job("pauses", 100, minutes=15.0)
 _FLIP = job("flip-flop", 300)
 _EGRESS = job("egress-loss", 1000)
@@ -260,6 +268,9 @@ _BOOT = job("bootstrap", 2000)
 _JOIN = job("join", 200)
 
 TARGETS: tuple[Target, ...] = (
+    *_packet("known", "handle ping + 6 known updates, write the ack", "194–216 µs (42–48 plain)"),
+    *_packet("raised", "handle ping + 6 new updates, write the ack", "282–310 µs (109–163 plain)"),
+    *_packet("build", "build a ping + 6 updates", "107–155 µs (46–57 plain)"),
     *_detection(50, "9.2 s (p99 modelled 12)", 3.5, 6.0),
     *_detection(100, "10.3 s (13)", 3.5, 6.0),
     *_detection(200, "12.4 s (17)", 3.5, 6.0),
@@ -390,31 +401,27 @@ TARGETS: tuple[Target, ...] = (
         quick=False,
         over=(job("steady", 100), "bytes_s"),
     ),
+    Target(
+        "sync",
+        "quiet ring of 1,000: bytes of full-state syncs per member and minute",
+        job("steady", 1000),
+        "sync_bytes",
+        middle,
+        0,
+        "B",
+        "71 KB per exchange, 0.7 MB at 10,000",
+        seeds=1,
+    ),
     *_churn(100, 200, "0.5 KB/s modelled"),
     *_churn(1000, 600, "2.6 KB/s modelled", seeds=1, full_seeds=3, quick=False),
-    Target(
-        "memory",
-        "memory per member, N = 100",
-        job("memory", 100),
-        "kb_member",
-        middle,
-        20,
-        "KB",
-        "330–480 KB",
-        seeds=1,
-        full_seeds=3,
-    ),
-    Target(
-        "memory",
-        "memory per (node, member) pair, N = 500",
-        job("memory", 500),
-        "bytes_pair",
-        middle,
-        64,
-        "B",
-        "215 B",
-        seeds=1,
-        full_seeds=3,
+    *(
+        Target("memory", words, job("memory", 1000), figure, middle, bound, unit, peer, seeds=1)
+        for words, figure, bound, unit, peer in (
+            ("memory per member in one process, N = 100", "kb_member", 20, "KB", "330–480 KB"),
+            ("… what the node itself holds", "kb_own", None, "KB", ""),
+            ("memory per (node, member) pair, 100 to 1,000", "bytes_pair", 64, "B", "215 B"),
+            ("… what the nodes themselves hold", "bytes_pair_own", None, "B", ""),
+        )
     ),
     Target(
         "speed",

@@ -8,10 +8,12 @@ work on the machine moves them less than wall time.
     python bench/targets.py
     python bench/targets.py --only crash-100 stalls-4 --seeds 20
     python bench/targets.py --full --write
+    python bench/targets.py --peer --seeds 2
     python bench/targets.py --experiment heal --members 200 --seed 3
 
-`--write` replaces this file's section of `bench/RESULTS.md` and its plots. Exit status 1 if a
-target does not hold.
+`--peer` runs memberlist's rules (`bench/peers`) through the same experiments, seeds and network
+(of up to 300 members) and keeps their figures for the column beside ours. `--write` replaces this
+file's section of `bench/RESULTS.md` and its plots. Exit status 1 if a target does not hold.
 """
 
 from __future__ import annotations
@@ -26,11 +28,14 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import memory as weigh
 import report
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -38,11 +43,22 @@ from rich.table import Table
 from target_table import TARGETS, Job, Target
 
 from sup.model import charts
+from sup_core.bench_hooks import PacketBench
+from sup_core.config import Config
+from sup_core.node import Node
 from sup_core.simulator import Simulator
 from sup_core.simulator_experiments import EXPERIMENTS, Result, median, quantile, run_experiment
 from sup_core.simulator_lab import Lab
 
 PLOTS = Path(__file__).with_name("results")
+PEER = PLOTS / "memberlist-simulated.json"
+PEER_RUNS = (
+    *("crash", "mass-crash", "stalls", "pauses", "flip-flop", "egress-loss", "rack-loss"),
+    *("join", "steady", "churn", "heal", "mass-restart"),
+)
+PEER_SEEDS = 1
+"""Experiments that the simulated memberlist can take part in; its nodes are plain Python."""
+PACKETS = 20_000
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 Figures = dict[str, list[float]]
@@ -57,12 +73,16 @@ def main(arguments: list[str] | None = None) -> int:
     targets = [t for t in TARGETS if (t.quick or options.full) and wanted(t.key, options.only)]
     if options.only:
         targets = [t for t in TARGETS if wanted(t.key, options.only)]
+    if options.peer:
+        targets = [t for t in targets if t.job.experiment in PEER_RUNS and t.job.members <= 300]
     if not targets:
         console.print(f"no target is called {', '.join(options.only)}; there are:", highlight=False)
         console.print(" ".join(sorted({t.key for t in TARGETS})), highlight=False)
         return 2
     started = time.perf_counter()
     figures, results = measure(targets, options, console)
+    if options.peer:
+        keep_peer(targets, figures)
     lines = judge(targets, figures)
     output = {
         "machine": report.machine(),
@@ -91,6 +111,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--json", metavar="FILE", help="write the table; - is standard output")
     parser.add_argument("--write", action="store_true", help="write the section of RESULTS.md")
+    parser.add_argument(
+        "--peer", action="store_true", help="run memberlist's rules instead, and keep its figures"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--experiment", choices=list(EXPERIMENTS), help="one run, all its figures")
     parser.add_argument("--members", type=int, default=100, help="with --experiment")
@@ -139,7 +162,12 @@ def measure(
     """Run each job once per seed, in processes; return all figures, and one result per job."""
     seeds: dict[Job, int] = {}
     for target in targets:
-        count = options.seeds or (target.full_seeds if options.full else None) or target.seeds
+        count = (
+            options.seeds
+            or (PEER_SEEDS if options.peer else 0)
+            or (target.full_seeds if options.full else None)
+            or target.seeds
+        )
         jobs = [target.job] + ([target.over[0]] if target.over else [])
         for item in jobs:
             seeds[item] = max(seeds.get(item, 0), count)
@@ -155,7 +183,9 @@ def measure(
         ProcessPoolExecutor(options.jobs, spawn) as pool,
     ):
         task = progress.add_task("targets", total=len(work))
-        running = {pool.submit(run_one, item, seed): (item, seed) for item, seed in work}
+        running = {
+            pool.submit(run_one, item, seed, peer=options.peer): (item, seed) for item, seed in work
+        }
         for future in as_completed(running):
             item, seed = running[future]
             progress.update(task, advance=1, description=f"{str(item)[:40]:40}")
@@ -167,18 +197,24 @@ def measure(
     return figures, results
 
 
-def run_one(item: Job, seed: int) -> tuple[Result | None, Figures]:
+def run_one(item: Job, seed: int, *, peer: bool = False) -> tuple[Result | None, Figures]:
     """Measure one job with one seed, in a worker."""
     if item.experiment == "memory":
         return None, memory(item.members, seed)
+    if item.experiment == "packet":
+        return None, packet(item.members, seed, **dict(item.options))
     if item.experiment == "speed":
         return None, speed(item.members, seed)
+    extra = dict(item.options)
+    if peer:
+        from bench.peers.memberlist_node import (  # a peer, wanted for itself alone
+            Directory,
+            MemberlistNode,
+        )
+
+        extra["node_type"] = partial(MemberlistNode, directory=Directory())
     result = run_experiment(
-        item.experiment,
-        seed=seed,
-        members=item.members,
-        clock=time.process_time,
-        **dict(item.options),
+        item.experiment, seed=seed, members=item.members, clock=time.process_time, **extra
     )
     figures = {name: [value] for name, value in result.measures.items()}
     figures |= {name: list(values) for name, values in result.samples.items()}
@@ -186,32 +222,41 @@ def run_one(item: Job, seed: int) -> tuple[Result | None, Figures]:
 
 
 def memory(members: int, seed: int) -> Figures:
-    """What a settled ring adds to the resident memory, in a process of its own."""
+    """What a ring of that size adds to a process per member, and a pair from 100 members on."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn) as pool:
-        grown = pool.submit(_grown, members, seed).result()
-    return {"kb_member": [grown / members / 1e3], "bytes_pair": [grown / members / members]}
+    found = []
+    for size in (100, members):
+        with ProcessPoolExecutor(1, spawn) as pool:  # each where nothing was allocated before
+            found.append(pool.submit(weigh.measure, size, 10.0, seed).result())
+    small, large = found
+    figures = {"kb_member": [small["rss"] / 1e3], "kb_own": [small["own"] / 1e3]}
+    if members > 100:
+        slope = weigh.slope(small, large)
+        figures |= {"bytes_pair": [slope["rss"]], "bytes_pair_own": [slope["own"]]}
+    return figures
 
 
-def _grown(members: int, seed: int) -> float:
-    rings = max(1, 500 // members)
-    _form(10, seed)
-    before = resident()
-    kept = [_form(members, seed + number) for number in range(rings)]
-    grown = (resident() - before) / rings
-    del kept
-    return grown
-
-
-def _form(members: int, seed: int) -> Simulator:
-    sim = Simulator(seed=seed, checks=[])
-    Lab(sim).form(members, settled=30.0)
-    return sim
+def packet(members: int, seed: int, *, case: str) -> Figures:
+    """What one packet costs in the core, measured in C around each one, in µs."""
+    node = Node(
+        Config(),
+        member_id=bytes(16),
+        name="bench",
+        ring="bench",
+        address=bytes(10) + b"\xff\xff\x0a\xff\x00\x01\x25\xa6",
+        epoch=1,
+        seed=seed,
+        now=0,
+    )
+    bench = PacketBench(node, members, seed=seed)
+    bench.measure(case, 1000)
+    nanoseconds = bench.measure(case, PACKETS)
+    return {"median_us": [median(nanoseconds) / 1e3], "p99_us": [quantile(nanoseconds, 0.99) / 1e3]}
 
 
 def speed(members: int, seed: int) -> Figures:
     """How many quiet virtual seconds pass per second of CPU, and what is resident then."""
-    sim = Simulator(seed=seed, checks=[])
+    sim = Simulator(seed=seed, light=True)
     Lab(sim).form(members, settled=10.0, limit=600.0)
     speeds = []
     for _ in range(5):
@@ -244,6 +289,7 @@ def judge(targets: Iterable[Target], figures: dict[Job, Figures]) -> list[dict[s
                 "key": target.key,
                 "measure": target.measure,
                 "peer": target.peer,
+                "simulated_peer": peer_words(target),
                 "target": bound_words(target),
                 "value": value,
                 "unit": target.unit,
@@ -254,6 +300,26 @@ def judge(targets: Iterable[Target], figures: dict[Job, Figures]) -> list[dict[s
             }
         )
     return lines
+
+
+def keep_peer(targets: Iterable[Target], figures: dict[Job, Figures]) -> None:
+    """Keep what memberlist's rules came to, for the tables of later runs."""
+    kept = json.loads(PEER.read_text()) if PEER.exists() else {}
+    for target in targets:
+        values = [v for v in figures[target.job].get(target.figure, []) if not math.isnan(v)]
+        if values and target.figure not in ("cpu_ms_s", "cpu_s"):
+            value = target.sum_up(values)
+            words = f"{number(value)} {target.unit}".strip() if math.isfinite(value) else "never"
+            kept[f"{target.job} {target.figure} {target.sum_up.__name__}"] = words
+    PEER.parent.mkdir(exist_ok=True)
+    PEER.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+
+def peer_words(target: Target) -> str:
+    """What memberlist's rules came to in the simulator when that was run last."""
+    kept = json.loads(PEER.read_text()) if PEER.exists() else {}
+    words: str = kept.get(f"{target.job} {target.figure} {target.sum_up.__name__}", "")
+    return words
 
 
 def bound_words(target: Target) -> str:
@@ -296,13 +362,14 @@ def value_words(line: dict[str, Any]) -> str:
 def show(console: Console, lines: Sequence[dict[str, Any]]) -> None:
     """Print the table."""
     table = Table(box=None, pad_edge=False)
-    for name in ("measure", "memberlist", "target", "ours", "spread", "n", "holds"):
+    for name in ("measure", "memberlist", "simulated", "target", "ours", "spread", "n", "holds"):
         table.add_column(name, justify="left" if name in ("measure", "memberlist") else "right")
     for line in lines:
         holds = {True: "[green]yes[/green]", False: "[red]no[/red]", None: ""}[line["holds"]]
         table.add_row(
             line["measure"],
             line["peer"],
+            line["simulated_peer"],
             line["target"],
             value_words(line),
             line["spread"],
@@ -322,14 +389,16 @@ def markdown(lines: Sequence[dict[str, Any]], images: Sequence[tuple[str, str]])
         "",
         "The peer is hashicorp/memberlist with LAN defaults. *n* counts samples: repetitions in",
         "all seeds. The spread is the quartiles, of fewer than five samples the range.",
+        "*Simulated* are memberlist's rules (`bench/peers`) in the same network, with one seed.",
         "",
-        "| measure | memberlist | target | ours | spread | n | holds |",
-        "|---|---|---|---|---|---|---|",
+        "| measure | memberlist | simulated | target | ours | spread | n | holds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for line in lines:
         holds = {True: "yes", False: "**no**", None: ""}[line["holds"]]
-        cells = (line["measure"], line["peer"], line["target"], value_words(line), line["spread"])
-        rows.append(f"| {' | '.join(cells)} | {line['samples']} | {holds} |")
+        cells = [line[name] for name in ("measure", "peer", "simulated_peer", "target")]
+        cells += [value_words(line), line["spread"], str(line["samples"]), holds]
+        rows.append(f"| {' | '.join(cells)} |")
     for title, name in images:
         rows += ["", f"![{title}](results/{name})"]
     return "\n".join(rows)

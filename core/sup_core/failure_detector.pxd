@@ -73,6 +73,7 @@ cdef class FailureDetector:
     cdef void heard(self, int32_t row) noexcept
     cdef void period(self, int64_t now) noexcept
     cdef bint probing(self, int32_t row) noexcept
+    cdef void void_probes(self, int32_t row) noexcept
     cdef bint start(self, int32_t row, int64_t now) noexcept
     cdef bint start_last_check(self, int32_t row, int checks, int64_t now) noexcept
     cdef void probe_due(self, int32_t index, uint32_t generation, int64_t now) noexcept

@@ -141,6 +141,15 @@ cdef class FailureDetector:
                     return True
         return False
 
+    cdef void void_probes(self, int32_t row) noexcept:
+        """End what is under way without a verdict: it began before this member showed that it
+        lives, so its silence says nothing about what holds now.
+        """
+        cdef int i
+        for i in range(self.probe_capacity):
+            if self.probes[i].stage != STAGE_FREE and self.probes[i].row == row:
+                self._end(&self.probes[i])
+
     cdef uint32_t _seq(self) noexcept:
         self.next_seq = self.next_seq % _SEQ_MAX + 1
         return self.next_seq

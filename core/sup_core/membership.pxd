@@ -61,6 +61,7 @@ cdef class Membership:
         self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser,
         Reason reason
     ) noexcept
+    cdef void keep_verdicts(self) noexcept
     cdef void tell_gone(self, int32_t row) noexcept
     cdef void enter(self, int32_t row, uint8_t state) noexcept
     cdef void show(self, int32_t row, Reason reason) noexcept

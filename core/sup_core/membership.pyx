@@ -215,8 +215,10 @@ cdef class Membership:
             self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
         if admission != ADMIT_RAISED and admission != ADMIT_CHANGED:
             return
-        # With the epoch that it was entered with. Most evidence changes nothing and costs no hash.
-        self._digest_out(row, held_epoch)
+        # With the epoch that it was entered with. Most evidence changes nothing and costs no hash;
+        # nor does a new incarnation, which is no part of it.
+        if admission == ADMIT_CHANGED:
+            self._digest_out(row, held_epoch)
         if held == STATE_UNSEEN:
             if state == STATE_DEAD or state == STATE_LEFT:
                 self.enter(row, state)
@@ -235,6 +237,7 @@ cdef class Membership:
                 self.digest_out(row)
             self.enter(row, state)
             if state == STATE_ALIVE:
+                self.detector.void_probes(row)
                 if held == STATE_SUSPECT:
                     self.member_event(row, CHANGE_REFUTED, reason, 0)
                 elif held != STATE_ALIVE:
@@ -259,6 +262,15 @@ cdef class Membership:
                 self.member_event(row, CHANGE_LEFT, REASON_TOLD_LEFT, 0)
             self.note(row, state, incarnation, accuser, reason)
         self.dissemination.enqueue(NEWS_MEMBERS, row)
+        if self.table.live_count == 0:
+            self.keep_verdicts()
+
+    cdef void keep_verdicts(self) noexcept:
+        """Nobody is left to tell: who comes back later must not hear old verdicts as news."""
+        cdef int32_t row
+        for row in range(1, self.table.rows):
+            if self.table.states[row] == STATE_DEAD:
+                self.dissemination.remove(NEWS_MEMBERS, row)
 
     cdef void tell_gone(self, int32_t row) noexcept:
         # A tombstone is shown from now on, so who follows the events must hear of it too.

@@ -797,12 +797,19 @@ cdef class Node:
             if address_equal(source, self.table.address(row)):
                 # News make an answer long: not for an address that somebody only claims.
                 self._piggyback()
+                self.packets.send(source)
+                self._compare(m.digest, row)
+                return
+            answered = self.packets.w.size
             self.packets.send(source)
-            self._compare(m.digest, row)
-            return
-        answered = self.packets.w.size
-        self.packets.send(source)
-        # Somebody knows this member that this member does not know: ask for its card.
+            if m.digest == self.anti_entropy.digest:
+                return
+            # It has moved, and the news of that was lost: no exchange would reach it.
+        else:
+            answered = self.packets.w.size
+            self.packets.send(source)
+            # Somebody knows this member that this member does not know.
+        # Ask for its card.
         if self.membership.question():
             limit = AMPLIFICATION_MAX * self.received
             self._send_join(source, MSG_JOIN, limit - answered if limit > answered else 0)

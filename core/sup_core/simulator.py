@@ -23,24 +23,21 @@ from sup_core.config import Config
 from sup_core.events import Event, MemberChange, MemberEvent, MemberState, RumorEvent, Version
 from sup_core.node import Node
 from sup_core.simulator_checks import (
-    GRACE_US,
-    LOSS_STRICT,
     Check,
     Seen,
     Violation,
     default_checks,
 )
 from sup_core.simulator_engine import Engine
+from sup_core.simulator_excuses import FOREVER_US, LOSS_STRICT, Excuses, grace_us
 from sup_core.simulator_ledger import Ending, Ledger, Spread
 from sup_core.simulator_network import Dice, Network
 
-__all__ = ["Life", "Network", "Simulator", "Violation"]
+__all__ = ["FOREVER_US", "Life", "Network", "Simulator", "Violation"]
 
-FOREVER_US = 1 << 62
 SAMPLE_US = 1_000_000
 WALL_US = 1_700_000_000_000_000
 SEEDS = 3
-SPLITS_MAX = 64  # remembered partitions; older ones are past every grace
 
 
 @dataclass(slots=True)
@@ -87,7 +84,7 @@ class Simulator(Engine):
         self.config = config or Config()
         self.faults = Dice(seed ^ 0x5EED)  # for scripts, apart from the network's own draws
         self.replay = replay or f"Simulator(seed={seed})"
-        self.harsh_until = 0
+        self._excused_before: dict[int, int] = {}
         self.isolated: set[int] = set()  # hosts that `isolate` holds
         self._deaths: list[tuple[int, int, int]] = []
         self._changes: dict[MemberChange, int] = dict.fromkeys(MemberChange, 0)
@@ -103,8 +100,7 @@ class Simulator(Engine):
         self._numbered: list[Life] = []
         self._told: list[dict[bytes, Seen]] = []
         self._alive: list[set[bytes]] = []
-        self._groups: list[int] = []
-        self._splits: list[tuple[list[int], int]] = []
+        self.excuses = Excuses(self.config, self._grace_us)
         self._disks: dict[int, bytes] = {}
         self._seeds: list[list[int]] = []
         self._watchers: list[Callable[[int, Event], None]] = []
@@ -142,7 +138,6 @@ class Simulator(Engine):
             self._enter(life)
             self._told.append({})
             self._alive.append(set())
-            self._groups.append(0)
             self._seeds.append(contacts)
             indices.append(index)
         for n, index in enumerate(indices):
@@ -202,47 +197,54 @@ class Simulator(Engine):
     def move(self, index: int) -> None:
         """Give the member a new address: its socket is rebound and it says so."""
         self._call(index, "set_address", self.rebind(index))
+        life = self._lives[index]
+        until = self.excuses.move(index, self.now_us)
+        self._set_excuse(life, max(life.excused_until, until))
 
     # faults (pauses and the like in seconds; the engine's own are in microseconds)
 
     def freeze(self, index: int, seconds: float) -> None:
         """Stop the process for some seconds; excused only if not shorter than the tolerance."""
-        if seconds * 1e6 >= self.config.pause_tolerance_us:
-            self.excuse(index, seconds)
+        self._silence(index, self.now_us + int(seconds * 1e6))
         self.pause(index, int(seconds * 1e6))
 
     def deafen(self, index: int, seconds: float) -> None:
-        """Stop only the reading of a process for some seconds; it is excused, others are not."""
-        self.excuse(index, seconds)
+        """Stop only the reading of a process for some seconds; excused as `freeze` is."""
+        self._silence(index, self.now_us + int(seconds * 1e6))
         self.stall(index, int(seconds * 1e6))
 
     def isolate(self, index: int, *, incoming: float = 1.0, outgoing: float = 1.0) -> None:
-        """Lose a share of what a host receives and sends; 0 and 0 end it, the excuse with a
-        grace."""
-        faulty = incoming > LOSS_STRICT or outgoing > LOSS_STRICT
-        if faulty:
+        """Lose a share of what a host receives and sends, excused above 5 %; 0 and 0 end it."""
+        if incoming > LOSS_STRICT or outgoing > LOSS_STRICT:
             self.isolated.add(index)
+            self.excuses.isolate(index, self.now_us)
+            before = self._lives[index].excused_until
+            if before < FOREVER_US:
+                self._excused_before[index] = before
+            self._set_excuse(self._lives[index], FOREVER_US)
         else:
             self.isolated.discard(index)
-        self._set_excuse(self._lives[index], FOREVER_US if faulty else self.now_us + GRACE_US)
+            until = self.excuses.hear(index, self.now_us)
+            before = self._excused_before.pop(index, self._lives[index].excused_until)
+            self._set_excuse(self._lives[index], max(before, until))
         self.set_loss(index, incoming=incoming, outgoing=outgoing)
 
     def set_network_loss(self, loss: float) -> None:
         """Change the network's loss; above 5 % false deaths are excused until a grace after it."""
-        if max(loss, self.network.loss) > LOSS_STRICT:
-            self.harsh_until = FOREVER_US if loss > LOSS_STRICT else self.now_us + GRACE_US
+        self.excuses.weather(self.now_us, self.network.loss, loss)
         self.network.loss = loss
 
     def partition(self, sets: Sequence[Iterable[int]]) -> None:
         """Let packets pass only within each set, and among the hosts that are in none."""
-        self._remember_split()
         groups = [0] * self.size
         for number, members in enumerate(sets):
             for index in members:
                 groups[index] = number + 1
         for index, group in enumerate(groups):
             self.set_group(index, group)
-        self._groups = groups
+        parted = self.excuses.split(groups, self.running(), self.now_us)
+        for index, until in parted.items():
+            self._set_excuse(self._lives[index], max(self._lives[index].excused_until, until))
         self.ledger.regroup(groups)
 
     def heal(self) -> None:
@@ -251,25 +253,32 @@ class Simulator(Engine):
 
     def excuse(self, index: int, seconds: float = 0.0) -> None:
         """Allow others to declare this member dead from now until a grace after `seconds`."""
-        life = self._lives[index]
-        until = self.now_us + int(seconds * 1e6) + GRACE_US
-        self._set_excuse(life, max(life.excused_until, until))
+        until = self.now_us + int(seconds * 1e6) + self._grace_us()
+        self._set_excuse(self._lives[index], max(self._lives[index].excused_until, until))
 
     def excused(self, viewer: int, life: Life) -> bool:
         """Return whether the viewer may declare this member dead now, though it runs."""
-        return (
-            self.now_us < life.excused_until
-            or self.apart(viewer, life.index)
-            or self.harsh_until > self.now_us
-        )
-
-    def apart(self, a: int, b: int) -> bool:
-        """Return whether a partition stands between two hosts, or stood within the grace."""
-        if self._groups[a] != self._groups[b]:
+        then = self.excuses.knew(viewer, self.now_us)
+        if then < max(life.excused_until, self.excuses.harsh_until):
             return True
+        if self.excuses.group(viewer) != self.excuses.group(life.index):
+            return True
+        deaf = (
+            self.excuses.silent(viewer, self.now_us)
+            or self.is_cut(viewer, life.index)
+            or self.is_cut(life.index, viewer)
+        )
+        if not deaf or (self.ledger.live(viewer) > 1 and self._third(viewer, life)):
+            return False
+        # Its verdict is told to who comes within reach.
+        self._set_excuse(life, self.now_us + self._grace_us())
+        return True
+
+    def _third(self, viewer: int, life: Life) -> bool:
+        group = self.excuses.group(viewer)
         return any(
-            until > self.now_us and (a < len(groups) and b < len(groups)) and groups[a] != groups[b]
-            for groups, until in self._splits
+            index not in (viewer, life.index) and self.excuses.group(index) == group
+            for index in self.running(life.ring)
         )
 
     # time
@@ -439,6 +448,14 @@ class Simulator(Engine):
         self._numbered.append(life)
         self._by_id[life.id] = life
 
+    def _grace_us(self) -> int:
+        return grace_us(self.config, self.network, self.size)
+
+    def _silence(self, index: int, until: int) -> None:
+        life = self._lives[index]
+        excused = self.excuses.silence(index, self.now_us, until)
+        self._set_excuse(life, max(life.excused_until, excused))
+
     def _set_excuse(self, life: Life, until: int) -> None:
         life.excused_until = until
         self.ledger.excuse(life.number, until)
@@ -493,7 +510,7 @@ class Simulator(Engine):
         lines: list[str] = []
         clusters: dict[tuple[str, int], list[int]] = {}
         for index in self.running():
-            key = (self._lives[index].ring, self._groups[index])
+            key = (self._lives[index].ring, self.excuses.group(index))
             clusters.setdefault(key, []).append(index)
         for members in clusters.values():
             truth = {self._lives[index].id for index in members}
@@ -536,10 +553,9 @@ class Simulator(Engine):
         life.running = True
         life.left = False
         life.started_us = self.now_us
-        # A restarted member may be taken for dead until the news of its new epoch is everywhere.
-        self.excuse(index)
-        if index in self.isolated:
-            self._set_excuse(life, FOREVER_US)
+        disk = life.ended_us if index in self._disks else self.now_us
+        self.excuses.start(index, self.now_us, disk)
+        self._set_excuse(life, FOREVER_US if index in self.isolated else 0)
         clock = self.clock(index)
         node = self._node_type(
             self.config,
@@ -577,8 +593,3 @@ class Simulator(Engine):
             self.crash(index)
         else:
             self.at(self.now_us + 50_000, partial(self._await_left, index, life))
-
-    def _remember_split(self) -> None:
-        if any(self._groups):
-            self._splits.append((self._groups, self.now_us + GRACE_US))
-            del self._splits[:-SPLITS_MAX]

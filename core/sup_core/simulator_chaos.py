@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sup_core.simulator import FOREVER_US, Simulator
+from sup_core.simulator import Simulator
 from sup_core.simulator_bounds import form, settle
 
 OWNED = 1
@@ -91,9 +91,6 @@ def cut_link(sim: Simulator) -> None:
     """Cut one direction between two members; that excuses nobody, others can help."""
     pair = sim.faults.sample([i for i in sim.running() if i < 64], 2)
     if len(pair) == 2:
-        if len(sim.running()) < 4:
-            for index in pair:
-                sim.excuse(index, FOREVER_US / 2e6)
         sim.set_link(pair[0], pair[1], False)
 
 
@@ -150,7 +147,6 @@ def arrive(sim: Simulator) -> None:
 def relocate(sim: Simulator) -> None:
     """Change a member's address."""
     index = victim(sim)
-    sim.excuse(index)
     sim.move(index)
 
 

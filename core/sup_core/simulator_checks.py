@@ -5,10 +5,8 @@ true because the simulator did it. It never touches a node's inputs and draws no
 a run is the same with and without checks. A broken invariant raises `Violation` with the seed,
 the virtual time and a line that replays it.
 
-What counts as a false death: the member ran, was never stopped for as long as the tolerance, could
-send and receive, and was not cut off from the viewer by a partition, now or within ``GRACE_US``.
-Packet loss above ``LOSS_STRICT`` excuses a false death but not a lasting one: those the convergence
-bounds of the scenarios find.
+What counts as a false death is said in `sup_core.simulator_excuses`. An excused one may be told but
+must not last: that the convergence bounds of the scenarios find.
 """
 
 from __future__ import annotations
@@ -20,14 +18,6 @@ from sup_core.limits import MEMBERS_MAX, PULLS_MAX, RUMOR_BYTES_MAX, RUMORS_MAX,
 
 if TYPE_CHECKING:
     from sup_core.simulator import Life, Simulator
-
-GRACE_US = 30_000_000
-"""After a fault, the time in which its consequences may still be told: the longest detection of a
-member that a bystander has to declare (pause tolerance, bystander wait, dissemination), with
-room."""
-
-LOSS_STRICT = 0.05
-"""Up to this loss no healthy member may be declared dead at all."""
 
 PACKETS_PER_S_MAX = 3000
 """Packets that one member may send per second, averaged between two samples; far above a mass

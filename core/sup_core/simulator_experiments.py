@@ -82,10 +82,15 @@ def steady(lab: Lab, members: int, *, seconds: float = 60.0, settled: float = 30
     """Nothing happens. Targets: traffic with headers and CPU, per member and second."""
     joined = lab.form(members, settled=settled)
     before = sum(lab.sim.changes.values())
+    synced = lab.sim.stream_bytes
     window = lab.open()
     lab.run(seconds)
-    changed = sum(lab.sim.changes.values()) - before
-    return lab.cost(lab.close(window), members) | {"join_s": joined, "changes": float(changed)}
+    window = lab.close(window)
+    return lab.cost(window, members) | {
+        "join_s": joined,
+        "changes": float(sum(lab.sim.changes.values()) - before),
+        "sync_bytes": (lab.sim.stream_bytes - synced) / members * 60.0 / seconds,
+    }
 
 
 def crash(lab: Lab, members: int, *, rounds: int = 10, limit: float = 120.0) -> Measures:
@@ -337,7 +342,7 @@ def flip_flop(
     faulty = lab.victims(max(1, round(members * percent / 100)))
     for host in faulty:
         lab.sim.excuse(host, FOREVER_S)
-    start, bad = lab.now, False
+    bad = False
     out = _Out(lab, faulty)
     returned = lab.sim.changes[MemberChange.RETURNED]
 
@@ -349,10 +354,10 @@ def flip_flop(
 
     for number in range(max(2, round(60.0 * minutes / half))):
         lab.sim.at(lab.sim.now_us + int(number * half * 1e6), flip)
-    lab.run(60.0 * minutes, every=0.2, tick=out.note)
+    lab.run(60.0 * minutes, tick=out.note)
     out.sample()
     returned = lab.sim.changes[MemberChange.RETURNED] - returned
-    late = [share for t, share in lab.series["held_alive"] if t - start > 40.0 * minutes]
+    late = [share for t, share in lab.series["held_alive"] if t > 40.0 * minutes]
     return {
         "false_deaths": float(lab.episodes()),
         "false_declarations": float(lab.sim.ledger.healthy_deaths),
@@ -376,13 +381,12 @@ def egress_loss(
         lab.sim.set_loss(host, incoming=0.0, outgoing=loss)
     out = _Out(lab, faulty)
     returned = lab.sim.changes[MemberChange.RETURNED]
-    lab.run(60.0 * minutes, every=0.2, tick=out.note)
+    lab.run(60.0 * minutes, tick=out.note)
     out.sample()
     returned = lab.sim.changes[MemberChange.RETURNED] - returned
     held = [share for _, share in lab.series["held_alive"]]
-    split = [
-        host for host in faulty if len(faulty) < _holders(lab, host) < members - len(faulty) - 1
-    ]
+    counts = [lab.holders(host, out.healthy) for host in faulty]
+    split = [count for count in counts if 0 < count < len(out.healthy)]
     return {
         "false_deaths": float(lab.episodes()),
         "false_declarations": float(lab.sim.ledger.healthy_deaths),
@@ -393,28 +397,28 @@ def egress_loss(
 
 
 class _Out:
-    """Notes how many still hold faulty members alive, and when nobody healthy did at first."""
+    """Notes how many healthy members hold faulty ones alive, and when first none of them did."""
 
     def __init__(self, lab: Lab, faulty: list[int]) -> None:
-        self._lab, self._faulty, self._start = lab, faulty, lab.now
-        self._first: dict[int, float] = {}
+        self._lab, self._faulty, self._start = lab, faulty, lab.sim.now_us
+        self.healthy = [index for index in lab.sim.running() if index not in set(faulty)]
+        self._place = len(lab.sim.deaths)
 
     def note(self) -> None:
-        """Look, once per tick; what the faulty hold of each other does not count."""
-        for host in self._faulty:
-            if host not in self._first and _holders(self._lab, host) < len(self._faulty):
-                self._first[host] = self._lab.now - self._start
-        share = self._lab.held_share(self._faulty)
-        self._lab.point("held_alive", self._lab.now, share)
+        """Look, once per tick."""
+        held = sum(self._lab.holders(host, self.healthy) for host in self._faulty)
+        share = held / (len(self._faulty) * len(self.healthy))
+        self._lab.point("held_alive", (self._lab.sim.now_us - self._start) / 1e6, share)
 
     def sample(self) -> None:
-        """Keep the time of each as a sample."""
+        """Keep, of each, when the last healthy member first told of its death."""
+        told: dict[int, dict[int, int]] = {host: {} for host in self._faulty}
+        for t_us, viewer, host in self._lab.sim.deaths[self._place :]:
+            if host in told and viewer not in told:
+                told[host].setdefault(viewer, t_us - self._start)
         for host in self._faulty:
-            self._lab.sample(out_s=self._first.get(host, math.inf))
-
-
-def _holders(lab: Lab, host: int) -> int:
-    return lab.sim.ledger.holders(lab.sim.life(host).number)
+            full = len(told[host]) == len(self.healthy)
+            self._lab.sample(out_s=max(told[host].values()) / 1e6 if full else math.inf)
 
 
 def mass_restart(
@@ -478,10 +482,14 @@ def _curve(lab: Lab, name: str, times: list[float], whole: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A script and the network it runs on, unless the caller says otherwise."""
+    """A script and the network it runs on, unless the caller says otherwise.
+
+    ``light``: without a Python object per event; only what is read from single views needs those.
+    """
 
     script: Callable[..., Measures]
     network: Mapping[str, Any] = field(default_factory=dict)
+    light: bool = True
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -496,8 +504,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     "churn": Experiment(churn),
     "stalls": Experiment(stalls),
     "pauses": Experiment(pauses, {"loss": 0.01}),
-    "flip-flop": Experiment(flip_flop),
-    "egress-loss": Experiment(egress_loss),
+    "flip-flop": Experiment(flip_flop, light=False),
+    "egress-loss": Experiment(egress_loss, light=False),
     "mass-restart": Experiment(mass_restart),
 }
 
@@ -525,7 +533,7 @@ def run_experiment(
         config=config,
         network=network or Network(**experiment.network),
         checks=[],
-        light=True,
+        light=experiment.light,
         node_type=node_type,
         replay=f"python bench/targets.py --experiment {name} --members {members} --seed {seed}",
     )

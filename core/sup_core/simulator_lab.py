@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sup_core.events import MemberState
 from sup_core.simulator import Simulator
 from sup_core.simulator_start import acquaint
 
@@ -268,13 +269,12 @@ class Lab:
             "cpu_ms_s": window.cpu_s * 1e3 / seconds,
         }
 
-    def held_share(self, hosts: Sequence[int]) -> float:
-        """Return the share of (member, host) pairs in which a running host is shown alive.
-
-        The hosts' own views are in it.
-        """
-        held = sum(self.sim.ledger.holders(self.sim.life(host).number) for host in hosts)
-        return held / max(1, len(hosts) * (len(self.sim.running()) - 1))
+    def holders(self, host: int, viewers: Sequence[int]) -> int:
+        """Count the viewers that show the member on a host as alive or suspect; not light."""
+        wanted = self.sim.life(host).id
+        shown = (MemberState.ALIVE, MemberState.SUSPECT)
+        found = (self.sim.told(viewer).get(wanted) for viewer in viewers)
+        return sum(1 for seen in found if seen is not None and seen.state in shown)
 
     def missing_pairs(self) -> int:
         """Return in how many entries all views together differ from the truth."""

@@ -332,6 +332,16 @@ cdef class Ledger:
             raise IndexError(f"host is {host}, there are {self.hosts}")
         return self.viewers[host].wrong
 
+    def live(self, Py_ssize_t host) -> int:
+        """Return how many others a host's member holds alive or suspect; O(lives)."""
+        cdef Py_ssize_t life, count = 0
+        if not 0 <= host < self.hosts:
+            raise IndexError(f"host is {host}, there are {self.hosts}")
+        for life in range(self.lives):
+            if life != <Py_ssize_t>self.viewers[host].life:
+                count += is_live(self.viewers[host].row[life])
+        return count
+
     def cut_off(self, Py_ssize_t host) -> bool:
         """Return whether the member on a host says of itself that nobody answers it."""
         if not 0 <= host < self.hosts:

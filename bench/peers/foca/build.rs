@@ -8,7 +8,10 @@ fn main() {
     let version = lock
         .split("[[package]]")
         .find(|part| part.contains("name = \"foca\"\n"))
-        .and_then(|part| part.lines().find_map(|line| line.strip_prefix("version = ")))
+        .and_then(|part| {
+            part.lines()
+                .find_map(|line| line.strip_prefix("version = "))
+        })
         .map_or("unknown", |text| text.trim_matches('"'));
     println!("cargo:rustc-env=FOCA_VERSION={version}");
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -94,12 +95,14 @@ func settings(profile string, scale float64) (*memberlist.Config, error) {
 func main() {
 	members := flag.Int("members", 100, "members of the ring, 2..1000")
 	profile := flag.String("profile", "lan", "lan, local, wan or tuned")
-	scale := flag.Float64("scale", 0.3, "tuned: factor on the probe interval and time-out")
+	scale := flag.Float64("scale", 0.27, "tuned: factor on the probe interval and time-out")
 	measures := flag.String("measure", "join,steady,crash,crash10,rumor", "what to measure: "+
-		"join, steady, crash, crash10, rumor (in this order), micro, sync")
+		"join, steady, rumor, stalls, crash, crash10 (in this order), micro, sync")
 	crashes := flag.Int("crashes", 3, "single crashes, one after the other")
 	rumors := flag.Int("rumors", 5, "rumors of 256 bytes, one after the other")
 	steady := flag.Duration("steady", 10*time.Second, "length of the window without events")
+	stalls := flag.Duration("stalls", 90*time.Second, "stalls: how long")
+	stalled := flag.Int("stalled", 4, "stalls: members whose receivers stop now and then")
 	deadline := flag.Duration("deadline", 110*time.Second, "print what there is and end after this")
 	port := flag.Int("port", 17946, "port of every member; addresses are 127.1.x.y")
 	network := flag.Int("network", 1, "second byte of the members' addresses, 1..254")
@@ -141,10 +144,12 @@ func main() {
 	if wanted["sync"] {
 		measureSync(result)
 	}
-	if wanted["join"] || wanted["steady"] || wanted["crash"] || wanted["crash10"] || wanted["rumor"] {
+	ring := []string{"join", "steady", "rumor", "stalls", "crash", "crash10"}
+	if slices.ContainsFunc(ring, func(name string) bool { return wanted[name] }) {
 		measureRing(result, config, ringOptions{
 			members: *members, network: *network, port: *port,
 			crashes: *crashes, rumors: *rumors, steady: *steady, wanted: wanted,
+			stalls: *stalls, stalled: min(*stalled, *members/2),
 		})
 	}
 	result.print(0)

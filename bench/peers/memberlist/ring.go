@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -26,19 +28,73 @@ const headerBytes = 28
 // joiners join at the same time; more than these many push/pulls at one seed are refused anyway.
 const joiners = 16
 
+// joinTime is enough for gossip; what it has lost by then waits for the next full exchange, which is
+// 90 s away in a ring of 100.
+const joinTime = 30 * time.Second
+
+// passes of full exchanges that may repair a join which gossip has lost.
+const passes = 5
+
 // settleTime is waited for at most after an event, so that the next one starts from rest.
 const settleTime = 60 * time.Second
 
 type ringOptions struct {
 	members, network, port, crashes, rumors int
-	steady                                  time.Duration
+	steady, stalls                          time.Duration
+	stalled                                 int
 	wanted                                  map[string]bool
 }
 
-// countedTransport is memberlist's own UDP and TCP transport with counters in front.
+// gate holds back what a member reads while it is stalled; the kernel's buffers fill up meanwhile.
+type gate struct{ until atomic.Int64 }
+
+func (g *gate) wait() {
+	for {
+		left := time.Duration(g.until.Load() - time.Now().UnixNano())
+		if left <= 0 {
+			return
+		}
+		time.Sleep(left)
+	}
+}
+
+// countedTransport is memberlist's own UDP and TCP transport with counters in front, and with a gate
+// that stalls what it receives if there shall be stalls.
 type countedTransport struct {
 	*memberlist.NetTransport
 	packets, bytes *atomic.Int64
+	gate           *gate
+	gatedPackets   chan *memberlist.Packet
+	gatedStreams   chan net.Conn
+}
+
+func (t *countedTransport) PacketCh() <-chan *memberlist.Packet {
+	if t.gate == nil {
+		return t.NetTransport.PacketCh()
+	}
+	return t.gatedPackets
+}
+
+func (t *countedTransport) StreamCh() <-chan net.Conn {
+	if t.gate == nil {
+		return t.NetTransport.StreamCh()
+	}
+	return t.gatedStreams
+}
+
+func (t *countedTransport) pass() {
+	go func() {
+		for packet := range t.NetTransport.PacketCh() {
+			t.gate.wait()
+			t.gatedPackets <- packet
+		}
+	}()
+	go func() {
+		for conn := range t.NetTransport.StreamCh() {
+			t.gate.wait()
+			t.gatedStreams <- conn
+		}
+	}()
 }
 
 func (t *countedTransport) WriteTo(data []byte, address string) (time.Time, error) {
@@ -59,7 +115,7 @@ func (t *countedTransport) DialTimeout(address string, wait time.Duration) (net.
 	if err != nil {
 		return nil, err
 	}
-	return &countedConn{conn, t.bytes}, nil
+	return &countedConn{conn, t.bytes, t.gate}, nil
 }
 
 func (t *countedTransport) DialAddressTimeout(
@@ -71,10 +127,14 @@ func (t *countedTransport) DialAddressTimeout(
 type countedConn struct {
 	net.Conn
 	bytes *atomic.Int64
+	gate  *gate
 }
 
 func (c *countedConn) Read(data []byte) (int, error) {
 	n, err := c.Conn.Read(data)
+	if c.gate != nil {
+		c.gate.wait()
+	}
 	c.bytes.Add(int64(n))
 	return n, err
 }
@@ -93,6 +153,8 @@ type member struct {
 	queue *memberlist.TransmitLimitedQueue
 	alive atomic.Int64 // members it holds alive, itself included
 	gone  bool         // crashed by us
+	gate  *gate
+	slow  bool // stalled now and then
 
 	mutex  sync.Mutex
 	dead   map[string]time.Time // when it declared whom
@@ -117,8 +179,16 @@ func (m *member) NotifyLeave(node *memberlist.Node) {
 	m.mutex.Lock()
 	m.dead[node.Name] = time.Now()
 	m.mutex.Unlock()
-	if !m.ring.killed(node.Name) && !m.gone {
-		m.ring.falseDeaths.Add(1)
+	if m.ring.killed(node.Name) || m.gone {
+		return
+	}
+	m.ring.falseDeaths.Add(1)
+	if index, err := strconv.Atoi(strings.TrimPrefix(node.Name, "member-")); err == nil &&
+		!m.ring.members[index].slow {
+		m.ring.healthyDeaths.Add(1)
+		if !m.slow {
+			m.ring.deathsByHealthy.Add(1)
+		}
 	}
 }
 
@@ -138,10 +208,12 @@ func (m *member) NotifyMsg(data []byte) {
 }
 
 type ring struct {
-	members        []*member
-	packets, bytes atomic.Int64
-	falseDeaths    atomic.Int64
-	victims        sync.Map
+	members         []*member
+	packets, bytes  atomic.Int64
+	falseDeaths     atomic.Int64
+	healthyDeaths   atomic.Int64 // of members that were never stalled, told by anybody
+	deathsByHealthy atomic.Int64 // and told by such members
+	victims         sync.Map
 }
 
 func (r *ring) killed(name string) bool {
@@ -198,7 +270,16 @@ func newRing(config *memberlist.Config, options ringOptions) (*ring, error) {
 		if err != nil {
 			return nil, err
 		}
-		own.Transport = &countedTransport{transport, &r.packets, &r.bytes}
+		counted := &countedTransport{
+			NetTransport: transport, packets: &r.packets, bytes: &r.bytes,
+		}
+		if options.wanted["stalls"] {
+			counted.gate = &gate{}
+			counted.gatedPackets = make(chan *memberlist.Packet)
+			counted.gatedStreams = make(chan net.Conn)
+			counted.pass()
+		}
+		own.Transport, m.gate = counted, counted.gate
 		m.queue = &memberlist.TransmitLimitedQueue{
 			NumNodes:       func() int { return m.list.NumMembers() },
 			RetransmitMult: own.RetransmitMult,
@@ -239,6 +320,22 @@ func (r *ring) join(options ringOptions) error {
 		all = append(all, err)
 	}
 	return errors.Join(all...)
+}
+
+// repair lets every member exchange its full state with a random other, instead of waiting for it.
+func (r *ring) repair() bool {
+	for range passes {
+		for _, m := range r.members {
+			other := r.members[rand.IntN(len(r.members))].list.LocalNode()
+			if _, err := m.list.Join([]string{other.Address()}); err != nil {
+				fmt.Fprintln(os.Stderr, "join:", err)
+			}
+		}
+		if r.converged(5 * time.Second) {
+			return true
+		}
+	}
+	return false
 }
 
 // crash closes the sockets of some members without a word; it returns when each running member had
@@ -321,11 +418,21 @@ func measureRing(result *report, config *memberlist.Config, options ringOptions)
 	if err := r.join(options); err != nil {
 		result.note("join: %.200v", err)
 	}
-	if !r.converged(settleTime) {
-		result.note("%d members had not converged %s after the joins", options.members, settleTime)
-		return
+	joined := r.converged(joinTime)
+	if !joined {
+		var views []int64
+		for _, m := range r.members {
+			views = append(views, m.alive.Load())
+		}
+		slices.Sort(views)
+		result.note("the joins had not reached everybody after %s: views of %d to %d, median %d",
+			joinTime, views[0], views[len(views)-1], views[len(views)/2])
+		if !r.repair() {
+			result.note("the ring never converged")
+			return
+		}
 	}
-	if options.wanted["join"] {
+	if options.wanted["join"] && joined {
 		result.add("join_wall_s", time.Since(start).Seconds())
 		result.add("join_cpu_s", cpuSeconds()-cpu)
 	}
@@ -345,6 +452,10 @@ func measureRing(result *report, config *memberlist.Config, options ringOptions)
 			result.add("rumor_last_s", last)
 			result.add("rumor_copies", copies)
 		}
+	}
+	if options.wanted["stalls"] {
+		r.rest(5 * time.Second)
+		r.measureStalls(result, options)
 	}
 	if options.wanted["crash"] {
 		for range options.crashes {
@@ -387,6 +498,30 @@ func (r *ring) measureSteady(result *report, options ringOptions, base float64) 
 	result.add("steady_cpu_ms_per_member_s", (cpuSeconds()-cpu)*1000/n/seconds)
 	result.add("steady_packets_per_member_s", float64(r.packets.Load()-packets)/n/seconds)
 	result.add("steady_bytes_per_member_s", float64(r.bytes.Load()-bytes)/n/seconds)
+}
+
+// measureStalls lets some members' receivers stop for 0.1 to 32 s again and again, every factor
+// equally likely, 1 to 20 s apart, and counts what is said of the others.
+func (r *ring) measureStalls(result *report, options ringOptions) {
+	end := time.Now().Add(options.stalls)
+	for _, index := range rand.Perm(len(r.members))[:options.stalled] {
+		m := r.members[index]
+		m.slow = true
+		go func() {
+			time.Sleep(time.Duration(rand.Float64() * 20 * float64(time.Second)))
+			for time.Now().Before(end) {
+				length := time.Duration(0.1 * math.Pow(320, rand.Float64()) * float64(time.Second))
+				m.gate.until.Store(time.Now().Add(length).UnixNano())
+				time.Sleep(length + time.Duration((1+19*rand.Float64())*float64(time.Second)))
+			}
+		}()
+	}
+	time.Sleep(time.Until(end))
+	hours := options.stalls.Hours() * float64(len(r.members))
+	result.add("stalls_member_hours", hours)
+	result.add("stalls_healthy_declared_dead", float64(r.healthyDeaths.Load()))
+	result.add("stalls_healthy_declared_dead_by_healthy", float64(r.deathsByHealthy.Load()))
+	result.add("stalls_any_declared_dead", float64(r.falseDeaths.Load()))
 }
 
 func cpuSeconds() float64 {

@@ -1,0 +1,104 @@
+"""Who may be declared dead although it runs: the excuses, and the rules that the tight ones found.
+
+Each rule of the core that a random campaign showed to be wrong has its seed here.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from sup_core.config import Config
+from sup_core.simulator import Simulator
+from sup_core.simulator_bounds import form
+from sup_core.simulator_excuses import FOREVER_US, Excuses, grace_us
+from sup_core.simulator_network import Network
+from sup_core.simulator_scenarios import run_scenario
+
+TOLERANCE = Config().pause_tolerance_us
+GRACE = 1_000
+
+
+def excuses() -> Excuses:
+    """Excuses with a round grace."""
+    return Excuses(Config(), lambda: GRACE)
+
+
+def test_silence_of_the_tolerance_is_excused_and_a_shorter_one_is_not() -> None:
+    """At its exact value."""
+    assert excuses().silence(0, 5, 5 + TOLERANCE - 1) == 0
+    assert excuses().silence(0, 5, 5 + TOLERANCE) == 5 + TOLERANCE + GRACE
+
+
+def test_silences_that_touch_are_one() -> None:
+    """A pause that begins before the last one ends continues it, a later one does not."""
+    long = excuses()
+    assert long.silence(0, 0, TOLERANCE - 1) == 0
+    assert long.silence(0, TOLERANCE - 1, TOLERANCE + 9) == TOLERANCE + 9 + GRACE
+    apart = excuses()
+    assert apart.silence(0, 0, TOLERANCE - 1) == 0
+    assert apart.silence(0, TOLERANCE, 2 * TOLERANCE - 1) == 0
+
+
+def test_partition_excuses_at_everybody_only_if_it_lasted() -> None:
+    """What the other side tells after a heal is excused; of a short split there is nothing."""
+    for lasted, excused in ((TOLERANCE - 1, {}), (TOLERANCE, {0: TOLERANCE + GRACE})):
+        some = excuses()
+        assert some.split([1, 0], [0, 1], 0) == {}
+        found = some.split([0, 0], [0, 1], lasted)
+        assert {host: until for host, until in found.items() if host == 0} == excused
+
+
+def test_isolation_has_no_end_until_it_is_taken_back() -> None:
+    """A deaf or mute member is silent as long as it is one."""
+    some = excuses()
+    some.isolate(3, 0)
+    assert some.silent(3, FOREVER_US)
+    assert some.hear(3, TOLERANCE) == TOLERANCE + GRACE
+    assert not some.silent(3, TOLERANCE + 1)
+
+
+def test_address_that_changes_while_mute_prolongs_the_silence() -> None:
+    """The news of the address was lost with everything else."""
+    some = excuses()
+    some.isolate(3, 0)
+    assert some.move(3, 10) == 0
+    assert some.hear(3, TOLERANCE - 1) > TOLERANCE
+
+
+def test_viewer_that_reads_again_may_tell_what_was_true_when_it_stopped() -> None:
+    """Its socket hands over old news first."""
+    some = excuses()
+    some.silence(1, 100, 900)
+    assert some.knew(1, 950) == 100
+    assert some.knew(1, 50_000_000) == 50_000_000
+    assert some.knew(2, 950) == 950
+
+
+@pytest.mark.parametrize("members", [3, 16, 1000])
+def test_grace_is_far_below_the_thirty_seconds_of_a_blanket(members: int) -> None:
+    """A few time-outs and one spread."""
+    assert grace_us(Config(), Network(), members) < 6_000_000
+
+
+def test_start_and_restart_excuse_nobody() -> None:
+    """Members are judged from their first moment on."""
+    sim = Simulator(seed=3)
+    form(sim, 5)
+    sim.restart(2)
+    assert all(life.excused_until == 0 for life in sim.lives())
+
+
+@pytest.mark.parametrize(("members", "seed"), [(14, 1115), (8, 1133)])
+def test_member_that_moved_while_mute_is_asked_for_its_card(members: int, seed: int) -> None:
+    """It was heard from an unknown address and probed at the old one until it was dead."""
+    assert run_scenario("chaos", seed=seed, members=members).measures
+
+
+def test_verdict_of_who_was_alone_is_no_news_to_who_returns() -> None:
+    """A queue that had nobody to be told to was told to the first that came back."""
+    assert run_scenario("chaos", seed=339, members=3).measures
+
+
+def test_check_begun_before_a_restart_does_not_kill_the_new_start() -> None:
+    """A last check of the old epoch ended 80 ms after a suspicion of the new one."""
+    assert run_scenario("chaos", seed=2816, members=9).measures
