@@ -118,6 +118,7 @@ class Figures:
         for column, samples in earlier["samples"].items():
             self.samples[column] = {**samples, **self.samples[column]}
         self.versions = {**earlier["versions"], **self.versions}
+        self.notes = list(dict.fromkeys([*earlier["notes"], *self.notes]))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -378,7 +379,7 @@ def section(figures: Figures, options: argparse.Namespace) -> str:
         *("| " + " | ".join(row) + " |" for row in rows(figures)),
     ]
     if figures.notes:
-        lines += ["", *(f"- {note}" for note in figures.notes)]
+        lines += ["", *(f"- {note}" for note in dict.fromkeys(figures.notes))]
     return "\n".join(lines)
 
 
