@@ -46,7 +46,7 @@ def trap(name: str) -> Command:
 def campaign(scenario: str, *arguments: str) -> Command:
     """Run a campaign of one scenario until the first violation."""
     return (
-        *("bench/campaign.py", "--quiet", "--fail-fast", "--jobs", "1"),
+        *("bench/campaign.py", "--quiet", "--fail-fast"),
         *("--scenario", scenario, *arguments),
     )
 
@@ -86,10 +86,10 @@ MUTANTS = (
         (
             (
                 "membership.pyx",
-                "        self.digest_out(row)\n        admission = self.table.admit(",
-                "        if state == STATE_SUSPECT and incarnation and reason != REASON_PROBE_FAILED:"
-                "\n            return\n"
-                "        self.digest_out(row)\n        admission = self.table.admit(",
+                "        admission = self.table.admit(row, epoch, incarnation, state)\n",
+                "        if state == STATE_SUSPECT and incarnation:\n"
+                "            if reason != REASON_PROBE_FAILED:\n                return\n"
+                "        admission = self.table.admit(row, epoch, incarnation, state)\n",
             ),
         ),
         trap("refuted_often"),
@@ -102,7 +102,7 @@ MUTANTS = (
                 "suspicion.pyx",
                 "suspect.deadline += self.settings.bystander_wait_us + "
                 "self.prng.draw_below(spread + 1)",
-                "suspect.deadline += 0 * spread",
+                "suspect.deadline -= self.settings.second_look_us + 0 * spread",
             ),
         ),
         trap("accusers_only"),
@@ -196,7 +196,7 @@ MUTANTS = (
             (
                 "failure_detector.pyx",
                 "                    self._sample(now - probe.started)",
-                "                    if row % 64 == 63:\n"
+                "                    if False:\n"
                 "                        self._sample(now - probe.started)",
             ),
         ),

@@ -10,8 +10,11 @@ cdef class AntiEntropy:
     cdef int64_t window
     cdef int used
     cdef uint64_t exchanges
+    cdef int64_t agreed         # when what is held was last compared, or found equal
+    cdef int recent             # comparisons of recent changes since the last one of everything
     cdef void add(self, uint64_t name, uint64_t entry_hash, int64_t now) noexcept
     cdef void subtract(self, uint64_t name, uint64_t entry_hash, int64_t now) noexcept
+    cdef int64_t recent_window(self, int64_t now) noexcept
     cdef bint should_exchange(self, uint64_t digest, int64_t now) noexcept
     cdef bint take_turn(self, int64_t now) noexcept
     cdef int differing(self, const uint8_t* theirs, uint8_t* bits) noexcept

@@ -5,8 +5,8 @@ is the sum of its entries' modulo 2^64, the digest is the sum of the buckets: bo
 date by an addition and a subtraction per change. Suspicions, incarnations and tombstones past
 half their floor are no part of it, else digests would differ for ever.
 
-An exchange starts only when the digests have differed while nothing changed here for a second, or
-for three seconds at all: until then the gossip of the very change is still under way. At most
+An exchange starts only when the digests have differed while nothing changed here for 0.6 s, or for
+1.5 s at all: until then the gossip of the very change is still under way. At most
 ``exchanges_per_second`` start.
 """
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -15,8 +15,13 @@ from sup_core.identity cimport bucket_of
 from sup_core.limits cimport BUCKET_MAP_BYTES, BUCKETS
 
 cdef enum:
-    _QUIET_US = 1000000
-    _PATIENCE_US = 3000000
+    # Two ticks and a hop or two: a single change is everywhere by then.
+    _QUIET_US = 600000
+    _PATIENCE_US = 1500000
+    # News takes this long to reach all at most, mostly far less.
+    _MARGIN_US = 2000000
+    _RECENT_MAX = 10
+    _WINDOW_MAX_US = 60000000
 
 
 cdef class AntiEntropy:
@@ -40,6 +45,8 @@ cdef class AntiEntropy:
         """
         if digest == self.digest:
             self.differs_since = -1
+            self.agreed = now
+            self.recent = 0
             return False
         if self.differs_since < 0:
             self.differs_since = now
@@ -51,6 +58,19 @@ cdef class AntiEntropy:
         # digests never agree.
         self.differs_since = now
         return True
+
+    cdef int64_t recent_window(self, int64_t now) noexcept:
+        """How far back the exchange that starts now needs to look, 0: compare the buckets.
+
+        Only while changes come all the time: what differs in silence may be of any age.
+        """
+        cdef int64_t window = now - self.agreed + _MARGIN_US
+        if now - self.changed >= _QUIET_US or self.recent >= _RECENT_MAX or window > _WINDOW_MAX_US:
+            self.recent = 0
+            return 0
+        self.recent += 1
+        self.agreed = now
+        return window
 
     cdef bint take_turn(self, int64_t now) noexcept:
         """Whether this second still has an exchange to spend."""

@@ -60,6 +60,7 @@ cdef struct Message:
     const uint8_t* list     # COMPARE: names and hashes; SYNCED: names; WELCOME: addresses; or NULL
     uint32_t list_size
     uint8_t shift           # which bits of their hashes a COMPARE lists
+    uint32_t window_ms      # a COMPARE of what changed in this time; 0: of everything
 
 cdef void write_header(
     Writer* w, uint64_t ring, uint64_t sender, uint32_t epoch, uint32_t incarnation
@@ -95,7 +96,8 @@ cdef void write_synced(
     Writer* w, const uint8_t* bits, const uint8_t* names, uint32_t size
 ) noexcept nogil
 cdef void write_compare(
-    Writer* w, const uint8_t* bits, uint8_t shift, const uint8_t* names, uint32_t size
+    Writer* w, const uint8_t* bits, uint8_t shift, const uint8_t* names, uint32_t size,
+    uint32_t window_ms
 ) noexcept nogil
 cdef void write_welcome(Writer* w, const uint8_t* addresses, uint32_t size) noexcept nogil
 cdef void write_pull(Writer* w, const Message* m) noexcept nogil

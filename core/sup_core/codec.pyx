@@ -15,7 +15,7 @@ and every message is an array that opens with its integer tag:
     7 MEMBER    id, state, epoch, inc., card version, address, [name, tags], age s
     8 RUMOR     kind, key, origin, a, b, value or nil, age s
    15 SYNCED    bit map of buckets, [names wanted]; entries follow
-   16 COMPARE   bit map of buckets, shift, names with 4 bytes of their entries' hashes
+   16 COMPARE   bit map of buckets, shift, names with 4 bytes of their entries' hashes, [window ms]
 
 In brackets is what may be missing. The age of a living MEMBER is how long its teller has known it
 so, plus one second, or 0: not said.
@@ -259,6 +259,10 @@ cdef bint read_message(Reader* r, Message* out) noexcept nogil:
         out.bits = read_bin_exact(r, BUCKET_MAP_BYTES)
         out.shift = <uint8_t> read_uint_max(r, 32)
         used = 3 + _read_list(r, out, True, STREAM_BYTES_MAX)
+        out.window_ms = 0
+        if count > used:
+            out.window_ms = <uint32_t> read_uint_max(r, _U32)
+            used += 1
     elif tag == MSG_JOIN:
         used = 1
     elif tag == MSG_WELCOME:
@@ -415,14 +419,20 @@ cdef void write_synced(
 
 
 cdef void write_compare(
-        Writer* w, const uint8_t* bits, uint8_t shift, const uint8_t* names, uint32_t size
+        Writer* w, const uint8_t* bits, uint8_t shift, const uint8_t* names, uint32_t size,
+        uint32_t window_ms
 ) noexcept nogil:
-    """``names`` are 12 bytes each: a name, and its entry's hash from bit ``shift`` on."""
-    write_array(w, 4)
+    """``names`` are 12 bytes each: a name, and its entry's hash from bit ``shift`` on.
+
+    With a window the list holds only what changed within it, and so does the answer.
+    """
+    write_array(w, 5 if window_ms else 4)
     write_uint(w, MSG_COMPARE)
     write_bin(w, bits, BUCKET_MAP_BYTES)
     write_uint(w, shift)
     write_bin(w, names, size)
+    if window_ms:
+        write_uint(w, window_ms)
 
 
 cdef void write_welcome(Writer* w, const uint8_t* addresses, uint32_t size) noexcept nogil:

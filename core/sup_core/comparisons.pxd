@@ -23,12 +23,18 @@ cdef class Comparisons:
     cdef const uint8_t* wanted  # names in the answer that is being read, or NULL
     cdef uint32_t wanted_size
     cdef uint32_t listed        # entries in the last list that was sent
-    cdef void ask(self, const Address* target, const uint8_t* bits, bint joins) noexcept
+    cdef void ask(
+        self, const Address* target, const uint8_t* bits, bint joins, int64_t window_us
+    ) noexcept
     cdef bytes answer(self, Message* m)
     cdef void answered(self, Message* m, bint doubting) noexcept
     cdef bint wants_most(self) noexcept
     cdef void push(self, const Address* target) noexcept
     cdef uint32_t put_named(self, Writer* w, uint64_t name) noexcept
-    cdef uint32_t _list(self, Writer* w, const uint8_t* bits, int shift) noexcept
-    cdef uint32_t _put_unlisted(self, Writer* w, const uint8_t* bits, uint32_t first) noexcept
+    cdef uint32_t _list(
+        self, Writer* w, const uint8_t* bits, int shift, int64_t after, int32_t first_row
+    ) noexcept
+    cdef uint32_t _put_unlisted(
+        self, Writer* w, const uint8_t* bits, uint32_t first, int64_t after
+    ) noexcept
     cdef int32_t _slot_of(self, uint64_t name) noexcept

@@ -6,10 +6,14 @@ names of those that it wants; these are pushed by a second exchange. So a card c
 to who lacks it. A newcomer does the same over all buckets, with its own card in front: its list is
 short, the answer is the snapshot.
 
+While members come and go all the time no two digests agree, and most of what differs is on its way.
+Then only what changed since the last comparison is listed and answered, a few hundred entries
+instead of all; the caller compares everything every now and then.
+
 The part of the hash that is listed changes with every comparison, so that two hashes that agree in
 one part are told apart by the next. Never decides when to compare, nor what an entry is worth.
 """
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from sup_core.codec cimport (
     MSG_SYNC,
@@ -41,6 +45,9 @@ cdef enum:
     _LISTED = 2             # beside _DIGESTED in a store entry, while a list is compared
 
 
+cdef int64_t _EVER = -0x7FFFFFFFFFFFFFFF
+
+
 cdef class Comparisons:
     """The comparing exchanges of one node."""
 
@@ -57,46 +64,65 @@ cdef class Comparisons:
         self.prng = exchanges.prng
         self.ring = packets.ring
 
-    cdef void ask(self, const Address* target, const uint8_t* bits, bint joins) noexcept:
-        """Compare the marked buckets with a member; all of them, to join."""
+    cdef void ask(
+            self, const Address* target, const uint8_t* bits, bint joins, int64_t window_us
+    ) noexcept:
+        """Compare the marked buckets with a member; all of them when ``bits`` is NULL.
+
+        With a window only what changed within it is compared, 0 is everything.
+        """
         cdef uint8_t everything[BUCKET_MAP_BYTES]
         cdef Writer w
         cdef Writer names
         cdef uint32_t count = 1
         cdef uint8_t shift = <uint8_t> self.prng.draw_below(33)
-        if joins:
+        if bits == NULL:
             memset(everything, 0xFF, sizeof(everything))
             bits = everything
         self.packets.now = self.now
         writer_init_growing(&names, STREAM_BYTES_MAX)
-        self.listed = self._list(&names, bits, shift)
+        self.listed = self._list(
+            &names, bits, shift, self.now - window_us if window_us else _EVER, joins
+        )
         writer_init_growing(&w, STREAM_BYTES_MAX)
         write_wide_header(
             &w, self.ring, self.table.short_id(0), self.table.epochs[0], self.table.incarnations[0]
         )
-        write_compare(&w, bits, shift, names.start, <uint32_t> names.size)
+        write_compare(
+            &w, bits, shift, names.start, <uint32_t> names.size, <uint32_t> (window_us // 1000)
+        )
         if joins:
-            # The other learns whom it talks to, so it need not ask for it.
+            # In the place of its entry in the list: the other learns whom it talks to.
             count += self.packets.put_member(&w, 0)
         finish_packet(&w, count)
         self.exchanges.request(REQUEST_JOIN if joins else REQUEST_SYNC, 0, 0, target, &w)
         writer_free(&w)
         writer_free(&names)
 
-    cdef uint32_t _list(self, Writer* w, const uint8_t* bits, int shift) noexcept:
-        # Name and part of the hash of what is held in the marked buckets.
+    cdef uint32_t _list(
+            self, Writer* w, const uint8_t* bits, int shift, int64_t after, int32_t first_row
+    ) noexcept:
+        # Name and part of the hash of what is held in the marked buckets and changed after a time.
         cdef uint32_t count = 0
         cdef uint32_t bucket
+        cdef uint64_t hashed
         cdef int32_t i
-        for i in range(self.table.rows):
-            if self.table.states[i] == STATE_FREE or not self.table.flags[i] & FLAG_DIGESTED:
+        for i in range(first_row, self.table.rows):
+            if (
+                self.table.states[i] == STATE_FREE or not self.table.flags[i] & FLAG_DIGESTED
+                or self.table.since(i) < after
+            ):
                 continue
             bucket = <uint32_t> bucket_of(self.table.short_id(i))
             if bits[bucket >> 3] & (1 << (bucket & 7)) and count < _NAMES_MAX:
-                _write_listed(w, self.table.short_id(i), self.membership.row_hash(i, self.table.epochs[i]), shift)
+                hashed = self.membership.row_hash(i, self.table.epochs[i])
+                _write_listed(w, self.table.short_id(i), hashed, shift)
                 count += 1
         for i in range(self.store.slots):
-            if self.store.entries[i].blob == NULL or not self.store.entries[i].digested:
+            if (
+                self.store.entries[i].blob == NULL or not self.store.entries[i].digested
+                or self.store.entries[i].changed < after
+            ):
                 continue
             bucket = <uint32_t> bucket_of(self.store.entries[i].name)
             if bits[bucket >> 3] & (1 << (bucket & 7)) and count < _NAMES_MAX:
@@ -118,6 +144,7 @@ cdef class Comparisons:
         cdef uint32_t count = 1
         cdef uint32_t at = 0
         cdef uint32_t wants = 0
+        cdef int64_t after = _EVER
         cdef uint64_t name
         cdef uint64_t mine
         cdef uint64_t theirs
@@ -125,6 +152,8 @@ cdef class Comparisons:
         cdef int32_t slot
         cdef int32_t i
         self.packets.now = self.now
+        if m.window_ms:
+            after = self.now - <int64_t> m.window_ms * 1000
         writer_init_growing(&wanted, STREAM_BYTES_MAX)
         writer_init_growing(&entries, STREAM_BYTES_MAX)
         while at + _LISTED_BYTES <= m.list_size:
@@ -156,7 +185,9 @@ cdef class Comparisons:
                 count += self.packets.put_known(&entries, row)
             elif slot >= 0:
                 count += self.packets.put_rumor(&entries, slot, False)
-        count += self._put_unlisted(&entries, m.bits, self.prng.draw_below(BUCKETS))
+        count += self._put_unlisted(
+            &entries, m.bits, self.prng.draw_below(BUCKETS), after
+        )
         for i in range(self.table.rows):
             self.table.flags[i] &= ~FLAG_LISTED
         for i in range(self.store.slots):
@@ -175,7 +206,9 @@ cdef class Comparisons:
             writer_free(&wanted)
             writer_free(&entries)
 
-    cdef uint32_t _put_unlisted(self, Writer* w, const uint8_t* bits, uint32_t first) noexcept:
+    cdef uint32_t _put_unlisted(
+            self, Writer* w, const uint8_t* bits, uint32_t first, int64_t after
+    ) noexcept:
         # From one bucket on and around: what does not fit comes with another comparison.
         cdef uint32_t count = 0
         cdef uint32_t lap
@@ -186,6 +219,7 @@ cdef class Comparisons:
                 if (
                     self.table.states[i] == STATE_FREE
                     or self.table.flags[i] & (FLAG_DIGESTED | FLAG_LISTED) != FLAG_DIGESTED
+                    or self.table.since(i) < after
                 ):
                     continue
                 bucket = <uint32_t> bucket_of(self.table.short_id(i))
@@ -198,6 +232,7 @@ cdef class Comparisons:
                 if (
                     self.store.entries[i].blob == NULL
                     or self.store.entries[i].digested != _DIGESTED
+                    or self.store.entries[i].changed < after
                 ):
                     continue
                 bucket = <uint32_t> bucket_of(self.store.entries[i].name)

@@ -12,6 +12,11 @@ from libc.string cimport memcpy
 from sup_core.limits cimport NESTING_MAX
 
 
+cdef extern from "<endian.h>" nogil:
+    uint64_t htobe64(uint64_t)
+    uint64_t be64toh(uint64_t)
+
+
 cdef void reader_init(Reader* r, const uint8_t* data, size_t size) noexcept nogil:
     r.at = data
     r.end = data + size
@@ -39,8 +44,13 @@ cdef inline uint64_t _big(Reader* r, int width) noexcept nogil:
     cdef int i
     if not _need(r, width):
         return 0
-    for i in range(width):
-        value = (value << 8) | r.at[i]
+    if r.end - r.at >= 8:
+        # One load: the bytes after the number are the buffer's too, and are shifted out.
+        memcpy(&value, r.at, 8)
+        value = be64toh(value) >> (64 - 8 * width)
+    else:
+        for i in range(width):
+            value = (value << 8) | r.at[i]
     r.at += width
     return value
 
@@ -286,8 +296,12 @@ cdef inline void _put(Writer* w, uint8_t tag, uint64_t value, int width) noexcep
     if not _room(w, 1 + width):
         return
     w.start[w.size] = tag
-    for i in range(width):
-        w.start[w.size + 1 + i] = <uint8_t> (value >> (8 * (width - 1 - i)))
+    if width == 8:
+        value = htobe64(value)
+        memcpy(w.start + w.size + 1, &value, 8)
+    else:
+        for i in range(width):
+            w.start[w.size + 1 + i] = <uint8_t> (value >> (8 * (width - 1 - i)))
     w.size += 1 + width
 
 

@@ -47,6 +47,7 @@ cdef class Dissemination:
     cdef uint64_t dropped
     cdef void enqueue(self, int lane, int32_t index) noexcept
     cdef void remove(self, int lane, int32_t index) noexcept
+    cdef void heard_again(self, int lane, int32_t index) noexcept
     cdef bint pending(self) noexcept
     cdef bint queued(self, int lane, int32_t index) noexcept
     cdef int transmit_limit(self) noexcept

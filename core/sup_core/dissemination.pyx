@@ -9,9 +9,10 @@ batch goes to all targets of a tick. O(1) for every operation.
 An item leaves after two ticks, whatever the size of the ring: one target of a tick is a neighbour
 in id order, the next and the one before by turns, and a chain of neighbours that forward on first
 sight reaches whom the random targets missed. Chance alone needs ln(N) + 3 copies for that and
-still misses some. What a lossy chain misses, anti-entropy repairs. Sources: SWIM, Das et al. 2002,
-section 4.1; hybrid dissemination, Voulgaris and van Steen 2007; deficit round robin, Shreedhar and
-Varghese 1995.
+still misses some. While there is a backlog, of a mass start above all, a copy that is heard counts
+like one that is sent. What a lossy chain misses, anti-entropy repairs. Sources: SWIM, Das et al.
+2002, section 4.1; hybrid dissemination, Voulgaris and van Steen 2007; deficit round robin,
+Shreedhar and Varghese 1995.
 """
 from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t
 from libc.stdlib cimport free, realloc
@@ -25,6 +26,8 @@ cdef enum:
     _TICKS = 2
     # A fan-out of one tells nobody twice otherwise.
     _COPIES_MIN = 4
+    # More than one packet of cards.
+    _BACKLOG = 24
     _KEPT_CAPACITY = 64
 
 # One batch for all nodes of the process: it is opened and closed within one call into one node,
@@ -91,6 +94,20 @@ cdef class Dissemination:
             free(lane.items)
             lane.items = NULL
             lane.capacity = 0
+
+    cdef void heard_again(self, int lane, int32_t index) noexcept:
+        """Somebody told this too: while there is a backlog that counts as a copy."""
+        cdef Lane* at = &self.lanes[lane]
+        cdef int level
+        if at.count < _BACKLOG or not self.queued(lane, index):
+            return
+        level = at.items[index].place
+        self._unlink(at, index)
+        # What is left of the limit must be worth a tick.
+        if level + self.settings.gossip_fanout <= self.transmit_limit():
+            self._append(at, index, level, False)
+        elif lane == NEWS_MEMBERS:
+            self.table.flags[index] &= ~FLAG_NEWS_CARD
 
     cdef bint pending(self) noexcept:
         return self.lanes[0].count != 0 or self.lanes[1].count != 0

@@ -47,10 +47,10 @@ cdef class MemberTable:
     cdef int32_t free_first         # the free rows are chained through live_at
     cdef int32_t alive_count        # alive ones among the live
     cdef int32_t successor          # cached answer of next_in_order, -2 unknown
+    cdef int32_t predecessor        # the same for previous_in_order
     cdef int64_t now
     cdef int64_t aged_at            # when the times of all rows were last looked at
     cdef uint64_t salt
-    cdef int32_t predecessor        # the same for previous_in_order
     cdef CardPool pool              # where the cards of the rows come from
     cdef uint8_t* block             # holds all columns and the index
     cdef uint32_t* index            # fragment of a hash << 16 | row, at the place of the hash

@@ -61,8 +61,8 @@ cdef class MemberTable:
         self.salt = Prng(salt).draw()
         self.pool = pool
         self.successor = -2
-        self.free_first = NO_ROW
         self.predecessor = -2
+        self.free_first = NO_ROW
         if not self.grow():
             raise MemoryError
 

@@ -107,6 +107,8 @@ cdef class Membership:
             self.notices.tell(SELF_SHORT_ID_CLASH, short_of(m.id), &m.address, self.now)
             return -1
         if known:
+            if how == SOURCE_GOSSIP and m.version == self.table.version(row):
+                self.dissemination.heard_again(NEWS_MEMBERS, row)
             if not self.take_card(row, m):
                 return row
         else:
@@ -185,6 +187,7 @@ cdef class Membership:
             return False
         self.digest_out(row)
         self.table.set_card(row, card)
+        self.anti_entropy.changed = self.now
         if self.table.states[row] <= STATE_LEFT:
             self.digest_in(row)
             self.table.flags[row] |= FLAG_NEWS_CARD
@@ -212,8 +215,10 @@ cdef class Membership:
             self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
         if admission != ADMIT_RAISED and admission != ADMIT_CHANGED:
             return
-        # With the epoch that it was entered with. Most evidence changes nothing and costs no hash.
-        self._digest_out(row, held_epoch)
+        # With the epoch that it was entered with. Most evidence changes nothing and costs no hash;
+        # nor does a new incarnation, which is no part of it.
+        if admission == ADMIT_CHANGED:
+            self._digest_out(row, held_epoch)
         if held == STATE_UNSEEN:
             if state == STATE_DEAD or state == STATE_LEFT:
                 self.enter(row, state)
@@ -280,6 +285,8 @@ cdef class Membership:
         """
         if state != STATE_SUSPECT and self.table.states[row] != STATE_SUSPECT:
             self.entered = True
+        if state > STATE_SUSPECT or self.table.states[row] > STATE_SUSPECT:
+            self.anti_entropy.changed = self.now    # suspicions are no part of the digest
         self.suspicion.end(row)
         self.table.set_state(row, state, self.now)
         self.digest_in(row)

@@ -610,6 +610,9 @@ cdef class Node:
         found["members_live"] = self.table.live_count + 1
         found["members_rows"] = self.table.rows - self.table.free_count
         found["rto_us"] = self.detector.rto()
+        found["news_dropped"] = self.dissemination.dropped
+        found["snapshots_refused"] = self.newcomer.refused
+        found["snapshot_tries_failed"] = self.newcomer.tries
         found["news_members"] = self.dissemination.lanes[0].count
         found["news_rumors"] = self.dissemination.lanes[1].count
         return found
@@ -746,11 +749,11 @@ cdef class Node:
         if self.newcomer.settled or self.membership.leaving or self.exchanges.joining():
             return
         if self.newcomer.choose(&contact):
-            self.comparisons.ask(&contact, NULL, True)
+            self.comparisons.ask(&contact, NULL, True, 0)
             return
         row = self.table.random_live(self.prng)
         if row > 0:
-            self.comparisons.ask(self.table.address(row), NULL, True)
+            self.comparisons.ask(self.table.address(row), NULL, True, 0)
 
     cdef bytes _compared(
             self, Reader* r, Message* m, Header* header, int32_t row, const Address* source
@@ -761,7 +764,7 @@ cdef class Node:
         cdef int i
         cdef bint joins = True
         for i in range(BUCKET_MAP_BYTES):
-            joins = joins and asked.bits[i] == 0xFF
+            joins = joins and asked.bits[i] == 0xFF and asked.window_ms == 0
         if joins and not self.newcomer.may_give(self.now):
             self.tally.counts[COUNT_REQUESTS_REFUSED] += 1
             return b""
@@ -850,10 +853,15 @@ cdef class Node:
                 self.suspicion.again(subject, self.now + _RETRY_CHECK_US)
 
     cdef void _compare(self, uint64_t digest, int32_t row) noexcept:
-        # Digests differ for long enough: say in one datagram where.
+        # Digests differ for long enough: compare the latest changes, or say in one datagram where.
+        cdef int64_t window
         if self.membership.leaving or self.table.states[row] > STATE_SUSPECT:
             return
         if not self.anti_entropy.should_exchange(digest, self.now):
+            return
+        window = self.anti_entropy.recent_window(self.now)
+        if window:
+            self.comparisons.ask(self.table.address(row), NULL, False, window)
             return
         self.packets.open(self.now)
         write_buckets(&self.packets.w, self.anti_entropy.hashes)
@@ -865,7 +873,7 @@ cdef class Node:
         if row <= 0 or self.table.states[row] > STATE_SUSPECT or self.membership.leaving:
             return
         if self.anti_entropy.differing(m.bits, bits) and self.anti_entropy.take_turn(self.now):
-            self.comparisons.ask(self.table.address(row), bits, False)
+            self.comparisons.ask(self.table.address(row), bits, False, 0)
 
     # ----------------------------------------------------------------- effects
 

@@ -347,7 +347,12 @@ cdef class Engine(Hosts):
             )
         if (
             self._cut(source, <uint32_t>target)
+            or size > self.network.mtu_bytes
             or self.dice.chance(self.network._loss)
+            or (
+                self.link_losses
+                and self.dice.chance(self.link_losses.get((<int64_t>source << 32) | target, 0))
+            )
             or self.dice.chance(sender.loss_out)
             or self.dice.chance(receiver.loss_in)
             or (receiver.burst_until > self.now and self.dice.chance(self.network._burst_loss))
@@ -364,9 +369,12 @@ cdef class Engine(Hosts):
         cdef uint32_t packet
         cdef Packet* p
         cdef int changes
-        cdef int64_t t = self.now + self.network.latency(self.dice)
+        cdef int64_t t = self.now + self.network.between(
+            self.dice, self.slots[source].zone, self.slots[target].zone
+        )
         cdef bint corrupt = self.dice.chance(self.network._corrupt)
-        if corrupt and self.network.checksum:
+        cdef bint cut = self.dice.chance(self.network._truncate)
+        if (corrupt or cut) and self.network.checksum:
             self.slots[target].lost_packets += 1
             return 0
         packet = self.pool.take()
@@ -375,6 +383,9 @@ cdef class Engine(Hosts):
         p.source.port = self.slots[source].port
         p.size = <uint16_t>size
         memcpy(p.data, data, size)
+        if cut and size > 1:
+            size = 1 + self.dice.below(<uint32_t>size - 1)
+            p.size = <uint16_t>size
         if corrupt:
             if size > 1 and self.dice.below(4) == 0:
                 p.size = <uint16_t>(1 + self.dice.below(<uint32_t>size - 1))

@@ -33,6 +33,7 @@ cdef struct Slot:
     int64_t service_us
     int64_t burst_until
     uint32_t group
+    uint32_t zone
     uint32_t loss_in
     uint32_t loss_out
     # socket buffer
@@ -57,6 +58,7 @@ cdef class Hosts:
     cdef PacketPool pool
     cdef list nodes
     cdef set cuts
+    cdef dict link_losses
     cdef int64_t now
 
     cdef int _check(self, Py_ssize_t index) except -1

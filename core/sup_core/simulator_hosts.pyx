@@ -25,6 +25,7 @@ cdef class Hosts:
         self.pool = PacketPool()
         self.nodes = []
         self.cuts = set()
+        self.link_losses = {}
 
     def __dealloc__(self) -> None:
         free(self.slots)
@@ -187,6 +188,34 @@ cdef class Hosts:
             self.cuts.discard((source << 32) | target)
         else:
             self.cuts.add((source << 32) | target)
+
+    def set_link_loss(self, Py_ssize_t source, Py_ssize_t target, double share) -> None:
+        """Lose a share (0..1) of what goes from `source` to `target`; 0 ends it."""
+        self._check(source)
+        self._check(target)
+        if not 0.0 <= share <= 1.0:
+            raise ValueError(f"loss is {share}, bounds are 0..1")
+        if share:
+            self.link_losses[(source << 32) | target] = <uint32_t>(share * 4294967295.0)
+        else:
+            self.link_losses.pop((source << 32) | target, None)
+
+    def set_zone(self, Py_ssize_t index, int64_t zone) -> None:
+        """Put the host into a zone (0..65535), for latencies between zones."""
+        self._check(index)
+        if not 0 <= zone <= 0xFFFF:
+            raise ValueError(f"zone is {zone}, bounds are 0..65535")
+        self.slots[index].zone = <uint32_t>zone
+
+    def jump(self, Py_ssize_t index, int64_t duration_us) -> None:
+        """Let the host's clock jump ahead by 0..10^15 µs, as one that counts in suspend does."""
+        self._check(index)
+        if not 0 <= duration_us <= 10**15:
+            raise ValueError(f"jump is {duration_us} us, bounds are 0..10^15")
+        self.slots[index].offset_us += duration_us
+        self.slots[index].armed_us = INT64_MAX
+        if self.slots[index].running:
+            self._arm(<uint32_t>index)
 
     def is_cut(self, Py_ssize_t source, Py_ssize_t target) -> bool:
         """Return whether the one-way link is cut, or a partition stands between the two."""

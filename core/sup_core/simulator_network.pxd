@@ -12,6 +12,11 @@ cdef class Dice(Prng):
 @cython.final
 cdef class Network:
     cdef int64_t _latency_us
+    cdef int _law
+    cdef int64_t _sigma             # in 65,536ths
+    cdef uint32_t _truncate
+    cdef readonly int mtu_bytes
+    cdef dict _zones
     cdef int64_t _tail_us
     cdef uint32_t _tail
     cdef uint32_t _loss
@@ -24,4 +29,6 @@ cdef class Network:
     cdef readonly int64_t stream_bytes_per_s
 
     cdef int64_t latency(self, Dice dice) noexcept
+    cdef int64_t between(self, Dice dice, uint32_t source, uint32_t target) except -1
+    cdef int64_t _draw(self, Dice dice, int64_t median) noexcept
     cdef int64_t stream_delay(self, Dice dice, Py_ssize_t size) noexcept

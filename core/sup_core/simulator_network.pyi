@@ -4,6 +4,8 @@ from sup_core.prng import Prng
 
 _T = TypeVar("_T")
 
+LAWS: tuple[str, ...]
+
 @final
 class Dice(Prng):
     def integer(self, low: int, high: int, /) -> int: ...
@@ -17,6 +19,8 @@ class Network:
         self,
         *,
         latency_us: int = 300,
+        law: str = "uniform",
+        sigma: float = 0.5,
         tail: float = 0.01,
         tail_us: int = 20_000,
         loss: float = 0.0,
@@ -25,9 +29,20 @@ class Network:
         burst_loss: float = 0.9,
         duplicate: float = 0.0,
         corrupt: float = 0.0,
+        truncate: float = 0.0,
+        mtu_bytes: int = 1400,
         checksum: bool = True,
         stream_bytes_per_s: int = 50_000_000,
     ) -> None: ...
+    @property
+    def mtu_bytes(self) -> int: ...
+    @property
+    def law(self) -> str: ...
+    @property
+    def truncate(self) -> float: ...
+    @truncate.setter
+    def truncate(self, value: float) -> None: ...
+    def set_zone_latency(self, source: int, target: int, latency_us: int) -> None: ...
     @property
     def checksum(self) -> bool: ...
     @property

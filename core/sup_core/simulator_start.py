@@ -10,6 +10,7 @@ gossiped anything yet: what the seed has to tell is all old news by then.
 
 from __future__ import annotations
 
+from sup_core.node import Node
 from sup_core.simulator import Simulator
 
 
@@ -20,31 +21,57 @@ def acquaint(sim: Simulator, members: int, *, ring: str = "sim") -> list[int]:
     """
     indices = sim.add(members, ring=ring, seeds=[])
     seed = indices[0]
-    host, door = sim.node_of(seed), sim.address(seed)
-    asked: list[tuple[int, int, bytes]] = []
+    asked: list[tuple[int, int]] = []
     for index in indices[1:]:
-        node, clock = sim.node_of(index), sim.clock(index)
-        node.join([door], clock)
-        while (parcel := node.poll_transmit()) is not None:
-            if parcel[0] == door:
-                host.handle_datagram(parcel[1], sim.address(index), sim.clock(seed))
-        address = sim.address(index)
-        while (parcel := host.poll_transmit()) is not None:
-            # What the seed tells earlier ones of this one, the snapshot will.
-            if parcel[0] == address:
-                node.handle_datagram(parcel[1], door, clock)
-        while (request := node.poll_request()) is not None:
-            asked.append((index, request[0], request[2]))
-            break
-        else:
+        _greet(sim, seed, sim.node_of(index), index)
+        request = sim.node_of(index).poll_request()
+        if request is None:
             raise RuntimeError(f"{sim.name(index)} was welcomed and asks for no snapshot")
+        asked.append((index, request[0]))
     if asked:
-        index, _, wanted = asked[-1]
-        body = host.handle_request(wanted, sim.address(index), sim.clock(seed))
-        for index, number, _ in asked:
+        body = _snapshot(sim, seed, asked[-1][0])
+        for index, number in asked:
             sim.node_of(index).handle_response(number, body, sim.clock(index))
             while sim.node_of(index).poll_transmit() is not None:
                 pass  # it greets the whole ring with what the whole ring was just given
             sim.touch(index)
     sim.touch(seed)
     return indices
+
+
+def _greet(sim: Simulator, seed: int, node: Node, index: int) -> None:
+    """Let a node greet the seed from a host, and the seed welcome it."""
+    host, door, address = sim.node_of(seed), sim.address(seed), sim.address(index)
+    node.join([door], sim.clock(index))
+    while (parcel := node.poll_transmit()) is not None:
+        if parcel[0] == door:
+            host.handle_datagram(parcel[1], address, sim.clock(seed))
+    while (parcel := host.poll_transmit()) is not None:
+        # What the seed tells earlier ones of this one, the snapshot will.
+        if parcel[0] == address:
+            node.handle_datagram(parcel[1], door, sim.clock(index))
+
+
+def _snapshot(sim: Simulator, seed: int, index: int) -> bytes:
+    """Return a snapshot with everybody in it.
+
+    A member is not told what it says that it has: itself. So an earlier start of one asks, whose
+    own card is out of date.
+    """
+    life = sim.life(index)
+    earlier = Node(
+        sim.config,
+        member_id=life.id,
+        name=life.name,
+        ring=life.ring,
+        address=sim.address(index),
+        epoch=0,
+        seed=0,
+        now=sim.clock(index),
+    )
+    _greet(sim, seed, earlier, index)
+    request = earlier.poll_request()
+    if request is None:
+        raise RuntimeError(f"{life.name} was welcomed and asks for no snapshot")
+    address, clock = sim.address(index), sim.clock(seed)
+    return sim.node_of(seed).handle_request(request[2], address, clock)

@@ -186,6 +186,8 @@ class Pair:
 
 
 PEERS = st.integers(0, 5)
+# Most is said of few, so that one thing said meets another.
+SUBJECT = st.sampled_from([0, 1, 1, 1, 2, 2, 3])
 NUMBER = st.one_of(st.integers(0, 3), st.sampled_from([5, 1025, 1030, 2**32 - 1]))
 EPOCH = st.sampled_from([0, 1, 1, 1, 1, 2, 3, 70_000])
 STATE = st.integers(0, 3)
@@ -198,7 +200,7 @@ STATUS = st.builds(
         number,
         short(by),
     ],
-    PEERS,
+    SUBJECT,
     STATE,
     EPOCH,
     NUMBER,
@@ -217,6 +219,13 @@ RUMOR = st.builds(
     st.integers(1, 3),
     st.integers(0, 3),
     st.integers(0, 2),
+    VALUE,
+)
+# Versions of one rumor that differ in little.
+CLOSE = st.builds(
+    lambda kind, b, value: [wire.RUMOR, kind, b"a", member_id(1), 1, b, value, 0],
+    st.sampled_from([1, 64]),
+    st.integers(0, 1),
     VALUE,
 )
 PING = st.builds(lambda seq, digest: [wire.PING, seq, digest], NUMBER, st.integers(0, 2**64 - 1))
@@ -257,7 +266,7 @@ OTHER = st.one_of(
 SAY = st.tuples(
     st.just("say"),
     st.integers(1, 7),
-    st.lists(st.one_of(STATUS, STATUS, MEMBER, RUMOR, PING, PING_REQ, OTHER), max_size=5),
+    st.lists(st.one_of(STATUS, STATUS, MEMBER, RUMOR, CLOSE, PING, PING_REQ, OTHER), max_size=7),
     st.booleans(),
     st.sampled_from([0, 0, 0, 0, 1, 7]),
 )
@@ -279,7 +288,7 @@ def play(pair: Pair, script: list[Any]) -> None:
 
 
 @settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 @given(peers=st.integers(0, 5), seed=st.integers(0, 2**16), script=SCRIPT)
 def test_node_agrees_with_the_model_on_whatever_peers_say(
@@ -292,7 +301,7 @@ def test_node_agrees_with_the_model_on_whatever_peers_say(
     pair.run(2 * SECOND)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     peers=st.integers(1, 6),
     seed=st.integers(0, 2**16),
@@ -310,6 +319,24 @@ def test_node_agrees_with_the_model_on_who_answers(
         pair.run(duration)
     pair.silent = set()
     pair.run(12 * SECOND)
+
+
+ABOUT = st.builds(
+    lambda who, state, epoch, number: [wire.STATUS, short(who), state, epoch, number, short(2)],
+    st.sampled_from([0, 1, 1]),
+    STATE,
+    st.sampled_from([1, 1, 1, 1, 2]),
+    st.integers(0, 5),
+)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(said=st.lists(st.one_of(ABOUT, ABOUT, CLOSE), min_size=3, max_size=12))
+def test_node_agrees_with_the_model_on_much_said_of_one(said: list[Any]) -> None:
+    """Precedence, refutation and versions, where each message meets those before it."""
+    pair = Pair(2, 1)
+    for message in said:
+        pair.hear(2, [message])
 
 
 @given(st.binary(max_size=40), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))

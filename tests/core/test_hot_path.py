@@ -34,7 +34,7 @@ COLD = {
     "membership": {"Membership.why", "_why_text"},  # for who asks
     "node": {
         "Node._assemble",  # once per node
-        "Node._compared",  # the body of a stream, a Python value
+        "Node._compared",  # the body of a stream, which is a Python value
         "Node._row_of",  # an argument of the Python surface
         "Node.has_news",  # the length of the queue of stream requests, which are Python values
         "_address_of",  # an argument of the Python surface

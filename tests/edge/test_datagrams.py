@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from sup.edge.addresses import HostPort
-from sup.edge.datagram_ports import EchoPort, Port, clock_us
+from sup.edge.addresses import HostPort, pack_address
+from sup.edge.datagram_ports import EchoPort, NodePort, Port, clock_us, tag_of
 from sup.edge.datagrams import Hub
 from sup.edge.sockets import bind_pair
 from sup.errors import ConflictError
+from sup_core.config import Config
+from sup_core.node import Node
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 WAIT_S = 10.0
@@ -341,6 +343,84 @@ def test_hub_many_ports_share_it(loop_factory: LoopFactory) -> None:
             answers = {await receive(peer) for _ in places}
         assert len(answers) == 300
         hub.close()
+        hub.close()
+
+    run(loop_factory, body)
+
+
+def test_hub_port_replaced_in_its_callback_answers_from_the_new_socket(
+    loop_factory: LoopFactory,
+) -> None:
+    """A slot that is being settled is not given to the port that its callback puts on."""
+
+    async def body() -> None:
+        hub = Hub(asyncio.get_running_loop())
+        added: list[tuple[int, tuple[str, int]]] = []
+
+        def put(times: int) -> None:
+            sock = udp()
+            where = sock.getsockname()
+            handle = hub.add(
+                Ticker([clock_us()]), sock, (lambda: replace(times)) if times else None
+            )
+            added.append((handle, where))
+
+        def replace(times: int) -> None:
+            if len(added) == 4 - times:
+                hub.remove(added[-1][0])
+                put(times - 1)
+
+        put(3)
+        await until(lambda: len(added) == 4)
+        echo = EchoPort()
+        sock = udp()
+        where = sock.getsockname()
+        hub.add(echo, sock)
+        with udp() as peer:
+            peer.sendto(b"hello", where)
+            assert await receive(peer) == b"hello"
+        assert [bool(hub.counters(handle)) for handle, _ in added] == [False, False, False, True]
+        hub.close()
+
+    run(loop_factory, body)
+
+
+def test_node_port_calls_its_owner_only_for_events_and_requests(loop_factory: LoopFactory) -> None:
+    """Packets and timers of a quiet member are no business of the layers above."""
+
+    async def body() -> None:
+        hub, calls = Hub(asyncio.get_running_loop()), 0
+        sock = udp()
+        node = Node(
+            Config(probe_interval_us=10_000),
+            member_id=bytes(16),
+            name="quiet",
+            ring="quiet",
+            address=pack_address(*sock.getsockname()),
+            epoch=1,
+            seed=1,
+            now=clock_us(),
+        )
+
+        def look() -> None:
+            nonlocal calls
+            calls += 1
+            while node.poll_event() is not None:
+                pass
+
+        where = sock.getsockname()
+        port = NodePort(node, 7)
+        handle = hub.add(port, sock, look)
+        start = node.next_timeout()
+        with udp() as peer:
+            stray = b"no packet of any ring"
+            peer.sendto(stray + tag_of(stray, 7), where)
+            await until(lambda: node.counters()["packets_in"] == 1)
+        await until(lambda: node.next_timeout() > start + 50_000)  # five periods
+        assert calls == 0
+        node.publish(1, b"key", b"value", clock_us())
+        hub.pump(handle)
+        await until(lambda: calls > 0)
         hub.close()
 
     run(loop_factory, body)

@@ -1,14 +1,13 @@
 """What is told next, and how often: two lanes of news, each least-told first, then oldest.
 
-SWIM 4.1 bounds how often an item is told by a multiple of the logarithm of the ring's size; here
-ceil(ln(live + 1)) + 3 copies, the dead not counted.
+SWIM 4.1 bounds how often an item is told by a multiple of the logarithm of the ring's size. Here it
+is two ticks' copies whatever the size, because each tick also tells a neighbour in id order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from math import ceil, log
 from typing import Any
 
 
@@ -47,9 +46,9 @@ class News:
         copies, _ = lane.items.pop(item)
         self.batch.append((lane, item, copies))
 
-    def close(self, copies: int, live: int) -> list[Any]:
+    def close(self, copies: int, fanout: int) -> list[Any]:
         """The batch went to so many members; gives the items that were told often enough."""
-        limit = ceil(log(live + 2)) + 3
+        limit = max(2 * fanout, 4)
         done = []
         for lane, item, before in self.batch:
             if before + copies < limit:

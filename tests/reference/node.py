@@ -1,8 +1,8 @@
 """One member as the papers and the design describe it, checked against what a real one sends.
 
 The model decides everything that is not left to chance, and computes the bytes of it. Where the
-real node draws lots (whom to probe, whom to ask for help, whom to gossip to, jitter), the model reads
-the choice off the packets that were sent and checks it against who may be chosen. Every packet has
+real node draws lots (whom to probe, to ask for help or to gossip to, jitter), the model reads the
+choice off the packets that were sent and checks it against who may be chosen. Every packet has
 to be explained, in order; every deadline has to be met to the microsecond.
 
 Not modelled: seeds, large rumors, stream responses, leaving, what is forgotten past the floor.
@@ -10,28 +10,18 @@ Not modelled: seeds, large rumors, stream responses, leaving, what is forgotten 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from tests.reference import digest, wire
+from tests.reference import wire
+from tests.reference.base import Parcel
 from tests.reference.detector import (
-    ANSWERS_TO_DECLARE,
-    ASK_INTERVAL_US,
-    RECENT,
-    SECOND_LOOK_PINGS,
-    STRICT_CHECKS,
-    Health,
     Probe,
     Relay,
-    RoundTrip,
     Stage,
-    Suspicion,
 )
 from tests.reference.members import Admission, Evidence, Member, State, weigh
-from tests.reference.news import Lane, News
-from tests.reference.rumors import Held, Rumor, Rumors, key_of, rule_of
-
-from sup_core.config import Config
+from tests.reference.probing import Probing
+from tests.reference.rumors import Held, Rumor, key_of, rule_of
 
 SECOND = 1_000_000
 RETRY_CHECK_US = 500_000
@@ -40,183 +30,10 @@ JOIN_BYTES_MIN = 272
 AMPLIFICATION_MAX = 3
 TICK_US = 1 << 14
 """Times of members are kept in ticks."""
-DIRECT = {wire.PING, wire.ACK, wire.PING_REQ, wire.NACK, wire.RELAYED, wire.JOIN, wire.WELCOME}
-DIRECT |= {wire.BUCKETS}
-Parcel = tuple[bytes, list[list[Any]]]
 
 
-class ReferenceNode:
+class ReferenceNode(Probing):
     """The model of one node."""
-
-    def __init__(
-        self, config: Config, *, member_id: bytes, name: str, ring: int, address: bytes, epoch: int
-    ) -> None:
-        self.config = config
-        self.ring = ring
-        self.me = Member(member_id, epoch, 0, shown=True, version=epoch << 16, address=address)
-        self.me.card = [name, {}]
-        self.members = {self.me.short: self.me}
-        self.rumors = Rumors(ring)
-        self.news = News()
-        self.trip, self.health = RoundTrip(config), Health()
-        self.probes: list[Probe] = []
-        self.relays: list[Relay] = []
-        self.suspicions: dict[int, Suspicion] = {}
-        self.recent: list[int | None] = [None] * RECENT
-        self.round: set[int] = set()
-        self.skipped: set[int] = set()
-        self.doubted: set[int] = set()
-        self.events: list[tuple[str, bytes]] = []
-        self.now = 0
-        self.timers: list[tuple[int, int, Callable[[], None]]] = []
-        self.timer_count = 0
-        self.effects: list[Callable[[], None]] = []
-        self.observed: list[Parcel] = []
-        self.seq_base: int | None = None
-        self.seqs = 0
-        self.in_order = False
-        self.last_tick = -(1 << 62)
-        self.tick_armed = False
-        self.question_window = self.questions = 0
-        self.exchange_window = self.exchanges = 0
-        self.differs_since: int | None = None
-        self.changed = 0
-        self.entered = self.stale = self.waiting = False
-        self.recounted = 0
-        self.counts = dict.fromkeys(("malformed", "refuted", "declared", "evidence_refused"), 0)
-
-    # -------------------------------------------------------------- questions
-
-    def live(self) -> list[Member]:
-        """Everybody else who takes part."""
-        return [one for one in self.members.values() if one.live and one is not self.me]
-
-    def alive(self) -> list[Member]:
-        """The live ones that are not suspected."""
-        return [one for one in self.live() if one.state == State.ALIVE]
-
-    def buckets(self) -> list[int]:
-        """The hash of each bucket."""
-        sums = [0] * digest.BUCKETS
-        for one in self.members.values():
-            if one.shown:
-                state = one.state if one.state >= State.DEAD else State.ALIVE
-                sums[digest.bucket_of(one.short)] += digest.member_hash(
-                    self.ring, one.id, one.epoch, one.version, state
-                )
-        for key, held in self.rumors.held.items():
-            if held.counted:
-                name = digest.rumor_name(self.ring, *key)
-                sums[digest.bucket_of(name)] += digest.rumor_hash(
-                    self.ring,
-                    name,
-                    held.rumor.a,
-                    held.rumor.b,
-                    self.rumors.content_hash(held.rumor.value),
-                    held.rumor.value is None,
-                )
-        return [one & digest.MASK for one in sums]
-
-    def digest(self) -> int:
-        """Eight bytes for all that counts."""
-        return sum(self.buckets()) & digest.MASK
-
-    def question(self) -> bool:
-        """Whether this second has a question left."""
-        if self.now - self.question_window >= SECOND:
-            self.question_window, self.questions = self.now, 0
-        self.questions += self.questions < self.config.questions_per_second + 1
-        return self.questions <= self.config.questions_per_second
-
-    def exchange(self) -> bool:
-        """Whether this second has an exchange left."""
-        if self.now - self.exchange_window >= SECOND:
-            self.exchange_window, self.exchanges = self.now, 0
-        if self.exchanges >= self.config.exchanges_per_second:
-            return False
-        self.exchanges += 1
-        return True
-
-    # ----------------------------------------------------------------- packets
-
-    def next_observed(self) -> Parcel | None:
-        """The next packet that is still to be explained."""
-        return self.observed[0] if self.observed else None
-
-    def send(self, address: bytes, messages: list[list[Any]], *, news: bool) -> None:
-        """Send a packet: the real node must have sent the same, with news behind if so allowed."""
-        assert self.observed, f"not sent: {messages}"
-        to, sent = self.observed.pop(0)
-        assert to == address, f"{messages} went to {to!r}, not {address!r}"
-        assert sent[: len(messages)] == messages, f"sent {sent}, expected {messages}"
-        more = sent[len(messages) :]
-        if not news:
-            assert not more, f"news behind {messages}: {more}"
-            return
-        self.told(more, sent)
-        self.told_to(1)
-
-    def told(self, more: list[list[Any]], packet: list[list[Any]]) -> None:
-        """News in a packet: each is the next of its lane, says what is held, and none is left that
-        would still have fitted."""
-        for message in more:
-            lane: Lane
-            if message[0] in (wire.STATUS, wire.MEMBER):
-                lane = self.news.members
-                who = self.members[
-                    message[1] if message[0] == wire.STATUS else int.from_bytes(message[1][:8])
-                ]
-                assert message == self.member_news(who)
-                self.news.take(lane, who.short)
-            else:
-                rumor = Rumor(*message[1:7])
-                self.news.take(self.news.rumors, key_of(rumor))
-                assert message == self.rumor_news(key_of(rumor))
-        size = wire.size(packet, self.head())
-        assert size <= DATAGRAM_BYTES_MAX
-        for lane, content in (
-            (self.news.members, lambda item: self.member_news(self.members[item])),
-            (self.news.rumors, self.rumor_news),
-        ):
-            if lane.items:
-                following = wire.encode(content(lane.in_line()[0]))  # type: ignore[operator]
-                assert size + len(following) > DATAGRAM_BYTES_MAX, "room left and news held back"
-
-    def told_to(self, copies: int) -> None:
-        """The batch went out."""
-        for lane, item in self.news.close(copies, len(self.live())):
-            if lane is self.news.members:
-                self.members[item].news_card = False
-
-    def head(self) -> list[int]:
-        """What opens each packet."""
-        return [1, self.ring, self.me.short, self.me.epoch, self.me.incarnation]
-
-    def status(self, who: Member) -> list[Any]:
-        """What is held of a member, and who accused it first."""
-        against = self.suspicions.get(who.short)
-        accuser = against.accuser if against else 0
-        return [wire.STATUS, who.short, int(who.state), who.epoch, who.incarnation, accuser]
-
-    def member_news(self, who: Member) -> list[Any]:
-        """A member with its card while that is news, its status later and for suspects."""
-        if not who.news_card or who.state == State.SUSPECT:
-            return self.status(who)
-        return self.card_of(who)
-
-    def card_of(self, who: Member) -> list[Any]:
-        """A member with its card; a suspicion is not told that way."""
-        state = who.state if who.state >= State.DEAD else State.ALIVE
-        since = who.since // TICK_US * TICK_US
-        age = (self.now - since) // SECOND if state != State.ALIVE else 0
-        numbers = [who.epoch, who.incarnation, who.version]
-        return [wire.MEMBER, who.id, int(state), *numbers, who.address, who.card, age]
-
-    def rumor_news(self, key: Any) -> list[Any]:
-        """A rumor as it is held now."""
-        held = self.rumors.held[key]
-        age = (self.now - held.changed) // SECOND if held.rumor.value is None else 0
-        return [wire.RUMOR, *held.rumor, max(0, age)]
 
     # ------------------------------------------------------------------ inputs
 
@@ -283,16 +100,22 @@ class ReferenceNode:
         self.counts["malformed"] += packet.malformed
         if greeting != wire.JOIN or sender is None:
             return
-        if not self.greet(wire.WELCOME, source, AMPLIFICATION_MAX * size):
-            # Too short for an answer to where anybody may claim to be; only to where it is known.
-            if known and self.question():
-                self.greet(wire.WELCOME, sender.address, DATAGRAM_BYTES_MAX)
+        answered = self.greet(wire.WELCOME, source, AMPLIFICATION_MAX * size)
+        if not answered and known and self.question():
+            # Too short for an answer to where anybody may claim to be: to where it is known to be.
+            self.greet(wire.WELCOME, sender.address, DATAGRAM_BYTES_MAX)
 
     def greet(self, tag: int, address: bytes, limit: int) -> bool:
         """Send one's card, padded when it asks for an answer; nothing that is over the limit."""
         own = self.card_of(self.me)
         missing = JOIN_BYTES_MIN - len(wire.encode(self.me.card))
         opening: list[Any] = [tag]
+        if tag == wire.WELCOME and self.observed and self.observed[0][1][0][:1] == [tag]:
+            # Which others a welcome names is left to chance; they have to be live.
+            opening = self.observed[0][1][0]
+            named = b"".join(opening[1:])
+            places = {named[at : at + 18] for at in range(0, len(named), 18)}
+            assert places <= {one.address for one in self.live()}
         if tag == wire.JOIN and missing > 0:
             opening.append(bytes(missing))
         for messages in ([opening, own], [[tag]] if tag == wire.JOIN else None):
@@ -448,7 +271,7 @@ class ReferenceNode:
             self.news.members.put(me.short)
 
     def ask_later(self, who: Member) -> None:
-        """Contact a dead or hidden member after its wait, which doubles, with a quarter of jitter."""
+        """Contact a dead or hidden member after its wait, which doubles, jitter included."""
         if who.contacts and who.contacts[-1][1] >= self.now and not self.passed(who):
             return
         wait = self.config.contact_min_us << who.backoff
@@ -626,234 +449,11 @@ class ReferenceNode:
             self.differs_since = self.now
         quiet, patience = self.now - self.changed, self.now - self.differs_since
         if (quiet >= SECOND or patience >= 3 * SECOND) and self.exchange():
+            self.differs_since = self.now
             raw = b"".join(one.to_bytes(8) for one in self.buckets())
             self.send(sender.address, [[wire.BUCKETS, raw]], news=False)
 
-    # ------------------------------------------------------------------ probes
-
-    def next_seq(self) -> int:
-        """Sequence numbers go up by one; where they start is a matter of chance."""
-        self.seqs += 1
-        if self.seq_base is None:
-            found = next(
-                (m[1] for _, sent in self.observed for m in sent if m[0] == wire.PING and m[1]), 0
-            )
-            self.seq_base = found - 1
-        return (self.seq_base + self.seqs - 1) % 0xFFFF + 1
-
-    def ping(self, who: Member, seq: int) -> None:
-        """Ping, with what is held against the member so that its answer refutes it."""
-        messages = [[wire.PING, seq, self.digest()]]
-        if who.shown and who.state in (State.SUSPECT, State.DEAD):
-            messages.insert(0, self.status(who))
-        self.send(who.address, messages, news=who.live)
-
-    def period(self) -> None:
-        """SWIM 3.1: each protocol period probes one member; every second the next in id order."""
-        self.arm_period()
-        self.in_order = not self.in_order
-        probed = {probe.target.short for probe in self.probes}
-        free = [one for one in self.live() if one.short not in probed]
-        ahead = sorted(self.alive(), key=lambda one: (one.short - self.me.short) & digest.MASK)
-        if self.in_order and ahead and ahead[0] in free:
-            self.probe(ahead[0])
-            return
-        if not free:
-            return
-        chosen = self.pinged_next(free)
-        # SWIM 4.3: nobody twice in a round, unless all who are left of it could not be probed.
-        self.skipped |= {short for short in self.round if self.members[short] not in free}
-        if chosen.short not in self.round:
-            assert self.round <= self.skipped, "probed again while the round is not over"
-            self.round = {one.short for one in self.live()}
-            self.skipped = self.round - {one.short for one in free}
-        self.round.discard(chosen.short)
-        self.probe(chosen)
-
-    def arm_period(self) -> None:
-        """The next protocol period, later when this node distrusts itself."""
-        due = self.now + self.config.probe_interval_us * self.health.stretch()
-        self.arm(due, self.period)
-
-    def pinged_next(self, of: list[Member]) -> Member:
-        """Whom the next packet, a ping, goes to."""
-        parcel = self.next_observed()
-        assert parcel is not None, "nobody was probed"
-        assert any(message[0] == wire.PING and message[1] for message in parcel[1])
-        return next(one for one in of if one.address == parcel[0])
-
-    def probe(self, who: Member) -> None:
-        """Start a probe."""
-        probe = Probe(who, Stage.DIRECT, self.next_seq(), self.now)
-        self.probes.append(probe)
-        self.effects.append(lambda: self.ping(who, probe.seq))
-        self.wait_for(probe, self.trip.timeout())
-
-    def wait_for(self, probe: Probe, wait: int) -> None:
-        """Look at a probe again after a wait; earlier waits of it are void."""
-        probe.turn += 1
-        turn = probe.turn
-        self.arm(
-            self.now + wait,
-            lambda: self.stage_over(probe) if probe in self.probes and probe.turn == turn else None,
-        )
-
-    def stage_over(self, probe: Probe) -> None:
-        """A stage ended without the target's answer."""
-        rto = self.trip.timeout()
-        if probe.stage == Stage.DIRECT:
-            probe.stage = Stage.INDIRECT
-            self.ask_helpers(probe, self.config.indirect_probes, 2 * rto - self.trip.smoothed)
-            if not probe.helpers:
-                self.effects.append(lambda: self.ping(probe.target, probe.seq))
-            self.wait_for(probe, 2 * rto)
-            return
-        if probe.stage == Stage.LAST_CHECK:
-            self.probes.remove(probe)
-            self.effects.append(lambda: self.checked(probe))
-            return
-        if probe.stage == Stage.INDIRECT:
-            for helper in probe.silent:
-                if helper.heard // TICK_US * TICK_US < probe.started:
-                    self.recent = [one if one != helper.short else None for one in self.recent]
-            if probe.helpers and not probe.answers:
-                self.probes.remove(probe)
-                self.effects.append(self.health.nobody_answered)
-                return
-            probe.stage, probe.failed_at = Stage.SECOND_LOOK, self.now
-            probe.pings_left = SECOND_LOOK_PINGS if self.config.second_look_us else 0
-        if not probe.pings_left:
-            self.probes.remove(probe)
-            self.effects.append(lambda: self.failed(probe))
-            return
-        probe.pings_left -= 1
-        self.effects.append(lambda: self.ping(probe.target, probe.seq))
-        self.wait_for(probe, self.config.second_look_us // SECOND_LOOK_PINGS)
-
-    def ask_helpers(self, probe: Probe, count: int, budget: int) -> None:
-        """Ask others to ping: alive ones, all but one of them heard from lately."""
-        able = [one for one in self.alive() if one is not probe.target]
-        wanted = min(count, len(able))
-        at = 1 if probe.stage == Stage.LAST_CHECK else 0
-        chosen = []
-        pings = [sent for _, sent in self.observed[: at + wanted]]
-        addresses = [to for to, _ in self.observed[at : at + wanted]]
-        assert len(addresses) == wanted, f"asked {len(addresses)} helpers of {wanted}: {pings}"
-        for address in addresses:
-            chosen.append(next(one for one in able if one.address == address))
-        assert len({one.short for one in chosen}) == wanted, "a helper asked twice"
-        lately = [one for one in able if one.short in self.recent]
-        known = sum(one in lately for one in chosen)
-        assert known >= min(count - 1, len(lately), wanted), "strangers asked before friends"
-        probe.helpers, probe.silent = chosen, list(chosen)
-        for helper in chosen:
-            self.effects.append(lambda helper=helper: self.ask_helper(helper, probe, budget))
-
-    def ask_helper(self, helper: Member, probe: Probe, budget: int) -> None:
-        """A ping-req; its helper must know of a suspicion to pass it on."""
-        messages = [[wire.PING_REQ, probe.seq, probe.target.short, budget]]
-        if probe.target.state == State.SUSPECT:
-            messages.insert(0, self.status(probe.target))
-        self.send(helper.address, messages, news=True)
-
-    # -------------------------------------------------------------- suspicions
-
-    def failed(self, probe: Probe) -> None:
-        """A probe and the second look failed: this node accuses."""
-        who = probe.target
-        if probe.answers:
-            self.somebody_answered()
-        if who.state == State.ALIVE:
-            said = who.held._replace(state=State.SUSPECT)
-            self.evidence(who, said, self.me.short, own=True)
-        if who.state != State.SUSPECT:
-            return
-        against = self.suspicions.setdefault(who.short, Suspicion(self.me.short, 0))
-        due = probe.failed_at + self.config.pause_tolerance_us + 3 * self.trip.timeout()
-        if not against.first_hand or due < against.deadline:
-            against.deadline = max(due, self.now)
-        against.first_hand = True
-        against.accuser = against.accuser or self.me.short
-        self.effects.append(lambda: self.ping(who, 0))
-        self.wait_for_refutation(who)
-
-    def suspect_by_hearsay(self, who: Member, accuser: int) -> None:
-        """Somebody else accuses; who only heard of it waits longer."""
-        if who.short in self.suspicions:
-            return
-        due = self.now + self.config.pause_tolerance_us + 3 * self.trip.timeout()
-        due += self.config.bystander_wait_us
-        self.suspicions[who.short] = Suspicion(accuser, due)
-        self.wait_for_refutation(who)
-
-    def wait_for_refutation(self, who: Member, at: int | None = None) -> None:
-        """Look at a suspicion again: an accuser asks three times a second until its time is up."""
-        against = self.suspicions[who.short]
-        due = against.deadline if at is None else at
-        if at is None and against.first_hand:
-            due = min(due, self.now + ASK_INTERVAL_US)
-        against.turn += 1
-        turn = against.turn
-
-        def fire() -> None:
-            if self.suspicions.get(who.short) is not against or against.turn != turn:
-                return
-            if self.now >= against.deadline:
-                checks, first_hand = against.checks, against.first_hand
-                against.checks += 1
-                self.effects.append(lambda: self.time_is_up(who, checks, first_hand=first_hand))
-            else:
-                self.effects.append(lambda: self.ping(who, 0))
-                self.wait_for_refutation(who)
-
-        self.arm(due, fire)
-
-    def again(self, who: Member, wait: int) -> None:
-        """The time is up once more after a wait."""
-        against = self.suspicions.get(who.short)
-        if against is not None:
-            against.deadline = self.now + wait
-            self.wait_for_refutation(who, against.deadline)
-
-    def time_is_up(self, who: Member, checks: int, *, first_hand: bool) -> None:
-        """Run the last check; nobody is declared dead without."""
-        if who.state != State.SUSPECT:
-            return
-        if not first_hand and not self.question():
-            self.again(who, RETRY_CHECK_US)
-            return
-        running = [one for one in self.probes if one.target is who]
-        if any(one.stage == Stage.LAST_CHECK for one in running):
-            self.again(who, RETRY_CHECK_US)
-            return
-        for one in running:
-            self.probes.remove(one)
-        probe = Probe(who, Stage.LAST_CHECK, self.next_seq(), self.now)
-        self.probes.append(probe)
-        self.effects.append(lambda: self.ping(who, probe.seq))
-        self.ask_helpers(probe, self.config.last_check_probes, 2 * self.trip.timeout())
-        needed = 1 if checks >= STRICT_CHECKS else ANSWERS_TO_DECLARE
-        probe.needed = min(needed, len(probe.helpers))
-        self.wait_for(probe, 3 * self.trip.timeout())
-
-    def checked(self, probe: Probe) -> None:
-        """The last check is over: dead if enough others answered, else it proved nothing."""
-        who = probe.target
-        if probe.answers >= probe.needed:
-            if who.state == State.SUSPECT:
-                self.counts["declared"] += 1
-                self.evidence(who, who.held._replace(state=State.DEAD), self.me.short)
-            return
-        if not probe.answers:
-            self.health.nobody_answered()
-        self.again(who, 2 * RETRY_CHECK_US)
-
     # -------------------------------------------------------------------- time
-
-    def arm(self, when: int, what: Callable[[], None]) -> None:
-        """Do something later; equal times in the order they were armed."""
-        self.timer_count += 1
-        self.timers.append((when, self.timer_count, what))
 
     def next_due(self) -> int:
         """The next moment that is not a matter of chance."""
@@ -926,6 +526,13 @@ class ReferenceNode:
                 targets = [to for to, _ in copies]
                 assert len(set(targets)) == count, "one target twice"
                 assert set(targets) <= {one.address for one in live}
+                if count > 1:
+                    self.behind = not self.behind
+                    ring = self.in_id_order()
+                    neighbour = ring[-1 if self.behind else 0] if ring else None
+                    assert neighbour is None or neighbour.address == targets[0]
             assert [to for to, _ in copies] == targets
             self.told(copies[0][1], copies[0][1])
-        self.told_to(count)
+        # A copy to a suspect is probably lost; one counts in any case.
+        alive = {one.address for one in self.alive()}
+        self.told_to(max(1, sum(target in alive for target in targets)))

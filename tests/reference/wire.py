@@ -15,7 +15,7 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 PING, ACK, PING_REQ, NACK, RELAYED, STATUS, MEMBER, RUMOR, HEADER, JOIN, WELCOME = range(1, 12)
-BUCKETS, SYNC, PULL, SYNCED = range(12, 16)
+BUCKETS, SYNC, PULL, SYNCED, COMPARE = range(12, 17)
 DATAGRAM_MESSAGES_MAX = 512
 DEPTH_MAX = 8
 CARD_BYTES_MAX = 700
@@ -73,6 +73,11 @@ FORMAT: dict[int, tuple[Callable[[Any], bool], ...]] = {
     SYNC: (octets(16, 16),),
     PULL: (*NAME, U64),
     SYNCED: (octets(16, 16),),
+    COMPARE: (octets(16, 16), uint(32), octets(0, 4_194_304)),
+}
+MAY_BE_MISSING: dict[int, Callable[[Any], bool]] = {
+    WELCOME: octets(0, 16 * 18),
+    SYNCED: octets(0, 4_194_304),
 }
 
 
@@ -131,7 +136,12 @@ def checked(message: Any) -> list[Any]:
     for check, value in zip(fields, message[1:], strict=False):
         if not check(value):
             raise MalformedError(f"field {value!r}")
-    for extra in message[1 + len(fields) :]:
+    more = message[1 + len(fields) :]
+    if more and message[0] in MAY_BE_MISSING:
+        if not MAY_BE_MISSING[message[0]](more[0]):
+            raise MalformedError(f"field {more[0]!r}")
+        more = more[1:]
+    for extra in more:
         if depth(extra) > DEPTH_MAX:
             raise MalformedError("nested too deep")
     return message
