@@ -37,6 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import memory as weigh
 import report
+from bench.peers.memberlist_node import Directory, MemberlistNode
+from bench.peers.memberlist_rules import Settings
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -54,10 +56,23 @@ PLOTS = Path(__file__).with_name("results")
 PEER = PLOTS / "memberlist-simulated.json"
 PEER_RUNS = (
     *("crash", "mass-crash", "stalls", "pauses", "flip-flop", "egress-loss", "rack-loss"),
-    *("join", "steady", "churn", "heal", "mass-restart"),
+    *("join", "steady", "churn", "mass-restart"),
 )
+"""Experiments that the simulated memberlist can take part in."""
+
+NOT_OF_PEER = (
+    "cpu_ms_s",
+    "cpu_s",
+    "bytes_s",
+    "suspicions_hour",
+    "member_hours",
+    "stalls",
+    "pauses",
+)
+"""Figures that its plain Python and its nominal packet sizes say nothing about, that it does not
+count, or that are the same for both."""
+
 PEER_SEEDS = 1
-"""Experiments that the simulated memberlist can take part in; its nodes are plain Python."""
 PACKETS = 20_000
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -207,12 +222,7 @@ def run_one(item: Job, seed: int, *, peer: bool = False) -> tuple[Result | None,
         return None, speed(item.members, seed)
     extra = dict(item.options)
     if peer:
-        from bench.peers.memberlist_node import (  # a peer, wanted for itself alone
-            Directory,
-            MemberlistNode,
-        )
-
-        extra["node_type"] = partial(MemberlistNode, directory=Directory())
+        extra["node_type"] = partial(MemberlistNode, settings=Settings(), directory=Directory())
     result = run_experiment(
         item.experiment, seed=seed, members=item.members, clock=time.process_time, **extra
     )
@@ -307,7 +317,7 @@ def keep_peer(targets: Iterable[Target], figures: dict[Job, Figures]) -> None:
     kept = json.loads(PEER.read_text()) if PEER.exists() else {}
     for target in targets:
         values = [v for v in figures[target.job].get(target.figure, []) if not math.isnan(v)]
-        if values and target.figure not in ("cpu_ms_s", "cpu_s"):
+        if values and target.figure not in NOT_OF_PEER:
             value = target.sum_up(values)
             words = f"{number(value)} {target.unit}".strip() if math.isfinite(value) else "never"
             kept[f"{target.job} {target.figure} {target.sum_up.__name__}"] = words
