@@ -22,6 +22,8 @@ caller can reach raises ``ValueError`` with the value and the bound.
   itself.
 - ``ORPHAN*_MAX``: owner rumors whose owner is not in the member table. Honest ones overtake their
   owner's card by a moment; they wait a minute for it and are collected.
+- ``FLAPS_MAX``: members whose returns are counted at once. Returns that come in numbers are not
+  counted, so this many go and come one by one within ten minutes.
 - ``PROBES_MAX``: one new probe a second and twenty questions, each three seconds at most.
 - ``RELAYS_MAX``: indirect probes that this member runs for others at once; above it nobody is
   answered.

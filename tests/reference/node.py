@@ -366,7 +366,9 @@ class ReferenceNode(Probing):
         probe = next((p for p in self.probes if p.seq == seq and p.target is sender), None)
         if probe is not None:
             # Karn: only a ping that was sent once gives a sample.
-            if probe.stage == Stage.DIRECT or (probe.stage == Stage.INDIRECT and probe.helpers):
+            once = probe.stage == Stage.DIRECT
+            once = once or (probe.stage == Stage.INDIRECT and bool(probe.helpers))
+            if once and not probe.repeated:
                 self.trip.sample(self.now - probe.started)
             self.probes.remove(probe)
             self.somebody_answered(sender)
