@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from sup.edge.datagrams import EchoPort, Hub
+from sup.edge.datagram_ports import EchoPort
+from sup.edge.datagrams import Hub
 
 PACKETS = 1000
 PAYLOAD = bytes(128)

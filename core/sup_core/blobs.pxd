@@ -1,11 +1,5 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-# [name, {tag: value}] of a member as it came over the wire; immutable, counted.
-cdef struct Card:
-    int32_t references
-    uint16_t size
-    uint8_t data[1]
-
 # One version of one rumor; immutable, counted. ``data`` holds the key, then the value.
 cdef struct RumorBlob:
     int32_t references
@@ -19,9 +13,6 @@ cdef struct RumorBlob:
     uint16_t key_size
     uint8_t data[1]
 
-cdef Card* card_new(const uint8_t* data, uint32_t size) noexcept nogil
-cdef Card* card_share(Card* card) noexcept nogil
-cdef void card_drop(Card* card) noexcept nogil
 cdef RumorBlob* rumor_new(
     const uint8_t* key, uint32_t key_size, const uint8_t* value, uint32_t value_size
 ) noexcept nogil

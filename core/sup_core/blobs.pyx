@@ -1,34 +1,11 @@
-"""Immutable, counted pieces of C memory: a member's card and a version of a rumor.
+"""Immutable, counted pieces of C memory: the versions of rumors.
 
-The tables and the event queue share them, so that an event shows what was true when it was made
+Store, pulls and event queue share them, so that an event shows what was true when it was made
 without a copy. Counts are plain integers: one node is one thread's.
 """
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
-
-
-cdef Card* card_new(const uint8_t* data, uint32_t size) noexcept nogil:
-    """A card with one reference, or NULL when out of memory."""
-    cdef Card* card = <Card*> malloc(sizeof(Card) + size)
-    if card != NULL:
-        card.references = 1
-        card.size = <uint16_t> size
-        memcpy(card.data, data, size)
-    return card
-
-
-cdef Card* card_share(Card* card) noexcept nogil:
-    if card != NULL:
-        card.references += 1
-    return card
-
-
-cdef void card_drop(Card* card) noexcept nogil:
-    if card != NULL:
-        card.references -= 1
-        if card.references == 0:
-            free(card)
 
 
 cdef RumorBlob* rumor_new(

@@ -56,8 +56,8 @@ cdef class Doubts:
             if (
                 bits[bucket >> 3] & (1 << (bucket & 7))
                 and self.table.states[row] == STATE_ALIVE
-                and now - self.table.since[row] > _FRESH_US
-                and now - self.table.heard[row] > _FRESH_US
+                and now - self.table.since(row) > _FRESH_US
+                and now - self.table.heard(row) > _FRESH_US
             ):
                 self.table.flags[row] |= FLAG_UNMENTIONED
 
@@ -94,7 +94,7 @@ cdef class Doubts:
             if not self.table.flags[row] & FLAG_DOUBTED:
                 continue
             self.table.flags[row] &= ~FLAG_DOUBTED
-            if self.table.states[row] != STATE_ALIVE or self.table.heard[row] >= self.since:
+            if self.table.states[row] != STATE_ALIVE or self.table.heard(row) >= self.since:
                 continue
             self.effects.add(EFFECT_PROBE, row, -1, 0, now, 0)
             self._arm(now)

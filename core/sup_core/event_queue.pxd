@@ -1,5 +1,6 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from sup_core.blobs cimport Card, RumorBlob
+from sup_core.blobs cimport RumorBlob
+from sup_core.card_pool cimport Card
 from sup_core.identity cimport Address, MemberId
 
 cdef enum EventWhat:

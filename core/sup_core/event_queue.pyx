@@ -7,7 +7,8 @@ is dropped and counted, and one ``events_dropped`` tells the reader to re-read e
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
-from sup_core.blobs cimport card_drop, rumor_drop
+from sup_core.blobs cimport rumor_drop
+from sup_core.card_pool cimport card_drop
 from sup_core.limits cimport EVENT_BYTES_MAX, EVENT_QUEUE_MAX
 
 SELF_NAMES = (

@@ -177,7 +177,7 @@ cdef class Exchanges:
             )
             write_pull(&w, &m)
             finish_packet(&w, 1)
-            self.request(REQUEST_PULL, slot, pull.generation, &self.table.addresses[source], &w)
+            self.request(REQUEST_PULL, slot, pull.generation, self.table.address(source), &w)
             writer_free(&w)
         due = self.pulls.next_due()
         if due < self.pulls_armed:

@@ -273,7 +273,7 @@ cdef class FailureDetector:
         for k in range(probe.asked):
             for i in range(_RECENT):
                 if probe.helpers[k] >= 0 and self.recent[i] == probe.helpers[k]:
-                    if self.table.heard[self.recent[i]] < probe.started:
+                    if self.table.heard(self.recent[i]) < probe.started:
                         self.recent[i] = -1
 
     cdef bint _may_help(self, Probe* probe, int32_t row) noexcept:

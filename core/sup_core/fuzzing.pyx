@@ -9,7 +9,8 @@ the node sends and tells, as a driver would. Never used by a member of a ring.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
-from sup_core.blobs cimport card_drop, rumor_drop
+from sup_core.blobs cimport rumor_drop
+from sup_core.card_pool cimport card_drop
 from sup_core.event_queue cimport EventRecord
 from sup_core.identity cimport Address
 from sup_core.limits cimport DATAGRAM_BYTES_MAX

@@ -12,7 +12,7 @@ caller can reach raises ``ValueError`` with the value and the bound.
 - ``STREAM_BYTES_MAX``: 40,000 entries of 100 bytes; a bigger difference takes several exchanges.
 - ``SNAPSHOT_BYTES_MAX``: all rumors and all cards, each at its bound.
 - ``MEMBERS_MAX``: full views stop being sensible long before; bounds what forged cards can
-  occupy.
+  occupy, and a row fits 16 bits.
 - ``CARD_BYTES_MAX``: a card and a packet header always fit one datagram, with an address and a
   status.
 - ``INLINE_BYTES_MAX``: with the longest key a rumor of this size fits one datagram; above it a
@@ -39,7 +39,7 @@ caller can reach raises ``ValueError`` with the value and the bound.
   same for starts.
 - ``HEALTH_SCORE_MAX``: Lifeguard's S = 8 (Dadgar et al. 2017, section IV-A).
 
-The worst case of one node, everything at its bound at once: members 65,536 × 1.1 KB (rows, cards,
+The worst case of one node, everything at its bound at once: members 65,535 × 1.1 KB (rows, cards,
 reasons) = 72 MB; rumors 64 MiB and 5 MB of indices; events 9 MB of records and 32 MiB; timers
 8 MB; unsent datagrams 6 MB; probes, relays, pulls and seeds below 0.2 MB: under 200 MB, and on top
 REQUESTS_MAX bodies of at most STREAM_BYTES_MAX while a driver does not take them. A sender who

@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from sup_core.blobs cimport Card
+from sup_core.card_pool cimport Card, CardPool
 from sup_core.hash_index cimport HashIndex
-from sup_core.identity cimport Address, MemberId
+from sup_core.identity cimport Address
 from sup_core.prng cimport Prng
 
 # The first four are events.MemberState; UNSEEN members are known by hearsay and not shown until
@@ -43,25 +43,23 @@ cdef class MemberTable:
     cdef int32_t alive_count        # alive ones among them
     cdef int32_t successor          # cached answer of next_in_order, -2 unknown
     cdef HashIndex index
-    cdef MemberId* ids
-    cdef Address* addresses
+    cdef CardPool pool              # where the cards of the rows come from
     cdef uint8_t* states
     cdef uint8_t* flags
     cdef uint8_t* backoff_s
     cdef uint32_t* epochs
     cdef uint32_t* incarnations
-    cdef uint64_t* versions         # of the card: epoch << 16 | count
     cdef uint32_t* generations
-    cdef int64_t* since
-    cdef int64_t* heard
-    cdef Card** cards
+    cdef int64_t* entered_at
+    cdef int64_t* heard_at
+    cdef Card** cards               # never NULL but in a free row
     cdef int32_t* live_rows
     cdef int32_t* live_at           # position in live_rows, or -1
     cdef int32_t* free_rows
     cdef bint grow(self) noexcept
     cdef int32_t find(self, uint64_t short_id) noexcept
-    cdef uint64_t short_id(self, int32_t row) noexcept
-    cdef int32_t add(self, const uint8_t* member_id, int64_t now) noexcept
+    cdef int32_t add(self, Card* card, int64_t now) noexcept
+    cdef void set_card(self, int32_t row, Card* card) noexcept
     cdef void forget(self, int32_t row) noexcept
     cdef void set_state(self, int32_t row, uint8_t state, int64_t now) noexcept
     cdef Admission admit(
@@ -69,3 +67,29 @@ cdef class MemberTable:
     ) noexcept
     cdef int32_t random_live(self, Prng prng) noexcept
     cdef int32_t next_in_order(self) noexcept
+
+    # What a row's card says; pointers are good until the row gets another card.
+    cdef inline uint64_t short_id(self, int32_t row) noexcept:
+        return self.cards[row].short_id
+
+    cdef inline const uint8_t* id_of(self, int32_t row) noexcept:
+        return self.cards[row].id.octets
+
+    cdef inline const Address* address(self, int32_t row) noexcept:
+        return &self.cards[row].address
+
+    cdef inline uint64_t version(self, int32_t row) noexcept:
+        return self.cards[row].version
+
+    # When the row entered its state, and when its member was last heard from.
+    cdef inline int64_t since(self, int32_t row) noexcept:
+        return self.entered_at[row]
+
+    cdef inline void set_since(self, int32_t row, int64_t when) noexcept:
+        self.entered_at[row] = when
+
+    cdef inline int64_t heard(self, int32_t row) noexcept:
+        return self.heard_at[row]
+
+    cdef inline void hear(self, int32_t row, int64_t now) noexcept:
+        self.heard_at[row] = now

@@ -8,10 +8,9 @@ rule that any admitted evidence raises the stored incarnation.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, memset
-from sup_core.blobs cimport Card, card_drop
+from libc.string cimport memcmp, memset
+from sup_core.card_pool cimport Card, CardPool, card_drop
 from sup_core.hash_index cimport HashIndex
-from sup_core.identity cimport Address, MemberId, short_of
 from sup_core.limits cimport EPOCH_JUMP_MAX, INCARNATION_JUMP_MAX, MEMBERS_MAX
 from sup_core.prng cimport Prng
 
@@ -36,8 +35,9 @@ def outranks(a: tuple[int, int, int], b: tuple[int, int, int]) -> bool:
 cdef class MemberTable:
     """The members that one node knows of."""
 
-    def __cinit__(self, salt: int) -> None:
+    def __cinit__(self, salt: int, CardPool pool not None) -> None:
         self.index = HashIndex(salt)
+        self.pool = pool
         self.successor = -2
         if not self.grow():
             raise MemoryError
@@ -46,17 +46,14 @@ cdef class MemberTable:
         cdef int32_t row
         for row in range(self.rows):
             card_drop(self.cards[row])
-        free(self.ids)
-        free(self.addresses)
         free(self.states)
         free(self.flags)
         free(self.backoff_s)
         free(self.epochs)
         free(self.incarnations)
-        free(self.versions)
         free(self.generations)
-        free(self.since)
-        free(self.heard)
+        free(self.entered_at)
+        free(self.heard_at)
         free(self.cards)
         free(self.live_rows)
         free(self.live_at)
@@ -66,14 +63,6 @@ cdef class MemberTable:
         # A failed realloc leaves the others grown and the capacity as it was: still consistent.
         cdef int32_t wanted = self.capacity * 2 if self.capacity else 8
         cdef void* p
-        p = realloc(self.ids, wanted * sizeof(MemberId))
-        if p == NULL:
-            return False
-        self.ids = <MemberId*> p
-        p = realloc(self.addresses, wanted * sizeof(Address))
-        if p == NULL:
-            return False
-        self.addresses = <Address*> p
         p = realloc(self.states, wanted)
         if p == NULL:
             return False
@@ -94,22 +83,18 @@ cdef class MemberTable:
         if p == NULL:
             return False
         self.incarnations = <uint32_t*> p
-        p = realloc(self.versions, wanted * sizeof(uint64_t))
-        if p == NULL:
-            return False
-        self.versions = <uint64_t*> p
         p = realloc(self.generations, wanted * sizeof(uint32_t))
         if p == NULL:
             return False
         self.generations = <uint32_t*> p
-        p = realloc(self.since, wanted * sizeof(int64_t))
+        p = realloc(self.entered_at, wanted * sizeof(int64_t))
         if p == NULL:
             return False
-        self.since = <int64_t*> p
-        p = realloc(self.heard, wanted * sizeof(int64_t))
+        self.entered_at = <int64_t*> p
+        p = realloc(self.heard_at, wanted * sizeof(int64_t))
         if p == NULL:
             return False
-        self.heard = <int64_t*> p
+        self.heard_at = <int64_t*> p
         p = realloc(self.cards, wanted * sizeof(Card*))
         if p == NULL:
             return False
@@ -134,17 +119,15 @@ cdef class MemberTable:
         """The row of a short id, or -1."""
         return self.index.find(short_id)
 
-    cdef uint64_t short_id(self, int32_t row) noexcept:
-        return short_of(self.ids[row].octets)
+    cdef int32_t add(self, Card* card, int64_t now) noexcept:
+        """A new UNSEEN row with epoch and incarnation 0, or the one that this member has.
 
-    cdef int32_t add(self, const uint8_t* member_id, int64_t now) noexcept:
-        """A new UNSEEN row with epoch and incarnation 0; -1 when full, -2 when the short id is
-        another's.
+        The caller's reference to the card is consumed if the row is new. -1 when full, -2 when the
+        short id is another's.
         """
-        cdef uint64_t short_id = short_of(member_id)
-        cdef int32_t row = self.index.find(short_id)
+        cdef int32_t row = self.index.find(card.short_id)
         if row >= 0:
-            return row if memcmp(self.ids[row].octets, member_id, 16) == 0 else -2
+            return row if memcmp(self.id_of(row), card.id.octets, 16) == 0 else -2
         if self.free_count:
             self.free_count -= 1
             row = self.free_rows[self.free_count]
@@ -153,26 +136,28 @@ cdef class MemberTable:
                 return -1
             row = self.rows
             self.rows += 1
-        if not self.index.put(short_id, row):
+        if not self.index.put(card.short_id, row):
             self.free_rows[self.free_count] = row
             self.free_count += 1
             self.states[row] = STATE_FREE
             self.cards[row] = NULL
             return -1
-        memcpy(self.ids[row].octets, member_id, 16)
-        memset(&self.addresses[row], 0, sizeof(Address))
         self.states[row] = STATE_UNSEEN
         self.flags[row] = 0
         self.backoff_s[row] = 0
         self.epochs[row] = 0
         self.incarnations[row] = 0
-        self.versions[row] = 0
         self.generations[row] += 1
-        self.since[row] = now
-        self.heard[row] = -0x3FFFFFFFFFFFFFFF
-        self.cards[row] = NULL
+        self.set_since(row, now)
+        self.hear(row, -0x3FFFFFFFFFFFFFFF)
+        self.cards[row] = card
         self.live_at[row] = -1
         return row
+
+    cdef void set_card(self, int32_t row, Card* card) noexcept:
+        """Give a row another card of its member; the caller's reference is consumed."""
+        card_drop(self.cards[row])
+        self.cards[row] = card
 
     cdef void forget(self, int32_t row) noexcept:
         """Free a row; timers that name it are stale from here on."""
@@ -208,7 +193,7 @@ cdef class MemberTable:
             self.live_at[moved] = at
             self.live_at[row] = -1
         self.states[row] = state
-        self.since[row] = now
+        self.set_since(row, now)
         self.successor = -2
 
     cdef Admission admit(

@@ -1,11 +1,13 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from sup_core.anti_entropy cimport AntiEntropy
+from sup_core.card_pool cimport Card
 from sup_core.codec cimport Message
 from sup_core.counters cimport Tally
 from sup_core.dissemination cimport Dissemination
 from sup_core.effects cimport Effects
 from sup_core.event_queue cimport Change, Reason
 from sup_core.failure_detector cimport FailureDetector
+from sup_core.identity cimport Address
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport MemberTable
 from sup_core.notices cimport Notices
@@ -48,7 +50,8 @@ cdef class Membership:
     cdef WhyRing** whys
     cdef int32_t whys_capacity
     cdef int32_t member_message(self, Message* m, int how) noexcept
-    cdef bint take_card(self, int32_t row, Message* m, bint known) noexcept
+    cdef Card* _card(self, Message* m) noexcept
+    cdef bint take_card(self, int32_t row, Message* m) noexcept
     cdef void evidence(
         self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser,
         Reason reason
@@ -57,7 +60,9 @@ cdef class Membership:
     cdef void enter(self, int32_t row, uint8_t state) noexcept
     cdef void show(self, int32_t row, Reason reason) noexcept
     cdef void about_me(self, uint32_t epoch, uint32_t incarnation, uint8_t state) noexcept
-    cdef void own_card_changed(self) noexcept
+    cdef bint renew_own_card(
+        self, const Address* address, const uint8_t* data, uint32_t size
+    ) noexcept
     cdef uint64_t row_hash(self, int32_t row) noexcept
     cdef void digest_out(self, int32_t row) noexcept
     cdef void digest_in(self, int32_t row) noexcept

@@ -11,7 +11,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 from sup_core.anti_entropy cimport AntiEntropy
-from sup_core.blobs cimport card_drop, card_new, card_share
+from sup_core.card_pool cimport Card, card_drop, card_share
 from sup_core.codec cimport Message
 from sup_core.counters cimport *
 from sup_core.dissemination cimport NEWS_MEMBERS, Dissemination
@@ -25,7 +25,7 @@ from sup_core.effects cimport (
 )
 from sup_core.event_queue cimport *
 from sup_core.failure_detector cimport FailureDetector
-from sup_core.identity cimport address_equal, short_of, sip_hash
+from sup_core.identity cimport Address, address_equal, short_of, sip_hash
 from sup_core.limits cimport INCARNATION_JUMP_MAX, WHY_MAX
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport *
@@ -76,15 +76,16 @@ cdef class Membership:
         cdef int64_t age_us = <int64_t> m.age_s * 1000000
         cdef bint old_news
         cdef bint gone = m.state == STATE_DEAD or m.state == STATE_LEFT
+        cdef Card* card
         if row == 0:
-            if memcmp(self.table.ids[0].octets, m.id, 16) != 0:
+            if memcmp(self.table.id_of(0), m.id, 16) != 0:
                 self.tally.counts[COUNT_CARD_REFUSED] += 1
                 self.notices.tell(SELF_SHORT_ID_CLASH, short_of(m.id), &m.address, self.now)
                 return -1
             if (
                 m.epoch == self.table.epochs[0]
-                and m.version == self.table.versions[0]
-                and not address_equal(&m.address, &self.table.addresses[0])
+                and m.version == self.table.version(0)
+                and not address_equal(&m.address, self.table.address(0))
             ):
                 self.notices.tell(SELF_DUPLICATE_ID, m.epoch, &m.address, self.now)
             self.about_me(m.epoch, m.incarnation, m.state)
@@ -94,22 +95,25 @@ cdef class Membership:
             # the digest.
             if gone and (how == SOURCE_GOSSIP or age_us > self.settings.tombstone_floor_us // 2):
                 return -1
-            row = self.table.add(m.id, self.now)
+            card = self._card(m)
+            row = self.table.add(card, self.now) if card != NULL else -1
             if row < 0:
+                card_drop(card)
                 self.tally.counts[COUNT_TABLE_FULL] += 1
                 return -1
             self.table.epochs[row] = m.epoch
             self.table.incarnations[row] = m.incarnation
-        elif memcmp(self.table.ids[row].octets, m.id, 16) != 0:
+        elif memcmp(self.table.id_of(row), m.id, 16) != 0:
             self.tally.counts[COUNT_CARD_REFUSED] += 1
             self.notices.tell(SELF_SHORT_ID_CLASH, short_of(m.id), &m.address, self.now)
             return -1
-        if not self.take_card(row, m, known):
-            return row
-        if not known:
+        if known:
+            if not self.take_card(row, m):
+                return row
+        else:
             if gone:
                 self.enter(row, m.state)
-                self.table.since[row] = self.now - age_us
+                self.table.set_since(row, self.now - age_us)
                 self.tell_gone(row)
             elif how == SOURCE_SYNC or how == SOURCE_DISK or m.state == STATE_SUSPECT:
                 # Hearsay: it answers before it is shown. A suspect may be forgotten here.
@@ -148,26 +152,27 @@ cdef class Membership:
         )
         return row
 
-    cdef bint take_card(self, int32_t row, Message* m, bint known) noexcept:
+    cdef Card* _card(self, Message* m) noexcept:
+        return self.table.pool.intern(m.id, &m.address, m.version, m.card, m.card_size)
+
+    cdef bint take_card(self, int32_t row, Message* m) noexcept:
         # The larger card version wins; equal versions with different content are two holders of one
         # id.
-        if self.table.cards[row] != NULL and m.version <= self.table.versions[row]:
-            if m.version == self.table.versions[row] and m.epoch == self.table.epochs[row] and (
-                not address_equal(&m.address, &self.table.addresses[row])
+        cdef Card* card
+        if m.version <= self.table.version(row):
+            if m.version == self.table.version(row) and m.epoch == self.table.epochs[row] and (
+                not address_equal(&m.address, self.table.address(row))
                 or m.card_size != self.table.cards[row].size
                 or memcmp(m.card, self.table.cards[row].data, m.card_size) != 0
             ):
                 self.notices.tell(SELF_DUPLICATE_ID, self.table.short_id(row), &m.address, self.now)
             return True
-        card = card_new(m.card, m.card_size)
+        card = self._card(m)
         if card == NULL:
             return False
         self.digest_out(row)
-        card_drop(self.table.cards[row])
-        self.table.cards[row] = card
-        self.table.addresses[row] = m.address
-        self.table.versions[row] = m.version
-        if known and self.table.states[row] <= STATE_LEFT:
+        self.table.set_card(row, card)
+        if self.table.states[row] <= STATE_LEFT:
             self.digest_in(row)
             self.table.flags[row] |= FLAG_NEWS_CARD
             self.dissemination.enqueue(NEWS_MEMBERS, row)
@@ -220,7 +225,7 @@ cdef class Membership:
                     )
                 else:
                     self.member_event(row, CHANGE_UPDATED, REASON_NEW_EPOCH, 0)
-                if epoch > held_epoch and (self.table.versions[row] >> 16) == epoch:
+                if epoch > held_epoch and (self.table.version(row) >> 16) == epoch:
                     self.table.flags[row] |= FLAG_NEWS_CARD
             elif state == STATE_SUSPECT:
                 if reason != REASON_PROBE_FAILED:
@@ -298,21 +303,31 @@ cdef class Membership:
         self.health.refuted()
         self.dissemination.enqueue(NEWS_MEMBERS, 0)
 
-    cdef void own_card_changed(self) noexcept:
-        self.digest_out(0)
+    cdef bint renew_own_card(
+            self, const Address* address, const uint8_t* data, uint32_t size
+    ) noexcept:
+        """Another address or other tags; False when out of memory."""
+        cdef Card* card = self.table.pool.intern(
+            self.table.id_of(0), address,
+            (<uint64_t> self.table.epochs[0] << 16) + self.card_count + 1, data, size
+        )
+        if card == NULL:
+            return False
         self.card_count += 1
-        self.table.versions[0] = (<uint64_t> self.table.epochs[0] << 16) + self.card_count
+        self.digest_out(0)
+        self.table.set_card(0, card)
         self.digest_in(0)
         self.table.flags[0] |= FLAG_NEWS_CARD
         self.dissemination.enqueue(NEWS_MEMBERS, 0)
+        return True
 
     cdef uint64_t row_hash(self, int32_t row) noexcept:
         cdef uint8_t raw[40]
         cdef uint64_t words[3]
         cdef uint8_t state = self.table.states[row]
-        memcpy(raw, self.table.ids[row].octets, 16)
+        memcpy(raw, self.table.id_of(row), 16)
         words[0] = self.table.epochs[row]
-        words[1] = self.table.versions[row]
+        words[1] = self.table.version(row)
         words[2] = state if state == STATE_DEAD or state == STATE_LEFT else <uint8_t> STATE_ALIVE
         memcpy(raw + 16, words, 24)
         return sip_hash(self.ring, 1, raw, 40)
@@ -331,7 +346,7 @@ cdef class Membership:
             return
         if (
             (state == STATE_DEAD or state == STATE_LEFT)
-            and self.now - self.table.since[row] > self.settings.tombstone_floor_us // 2
+            and self.now - self.table.since(row) > self.settings.tombstone_floor_us // 2
             and row != 0
         ):
             return
@@ -427,13 +442,13 @@ cdef class Membership:
         record.code = change
         record.reason = reason
         record.other = other
-        record.id = self.table.ids[row]
-        record.address = self.table.addresses[row]
+        record.id = self.table.cards[row].id
+        record.address = self.table.cards[row].address
         record.state = self.table.states[row]
         record.epoch = self.table.epochs[row]
         record.incarnation = self.table.incarnations[row]
-        record.version = self.table.versions[row]
-        record.since = self.table.since[row]
+        record.version = self.table.version(row)
+        record.since = self.table.since(row)
         record.card = card_share(self.table.cards[row])
         self.notices.events.charge(record)
 

@@ -1,6 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from sup_core.anti_entropy cimport AntiEntropy
 from sup_core.blobs cimport RumorBlob
+from sup_core.card_pool cimport CardPool
 from sup_core.codec cimport Header, Message
 from sup_core.counters cimport Tally
 from sup_core.cursor cimport Reader, Writer
@@ -64,9 +65,10 @@ cdef class Node:
     cdef Py_ssize_t transmit(self, uint8_t* buffer, Address* target) noexcept
     cdef void timeout(self, int64_t now) noexcept
     cdef int64_t next_due(self) noexcept
+    cdef bint has_news(self) noexcept
 
     # inside
-    cdef int _assemble(self, object seed) except -1
+    cdef int _assemble(self, object seed, CardPool cards) except -1
     cdef void _at(self, int64_t now) noexcept
     cdef void _messages(
         self, Reader* r, uint32_t count, int32_t row, const Address* source, int how

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from typing_extensions import disjoint_base
 
+from sup_core.card_pool import CardPool
 from sup_core.config import Config
 from sup_core.events import Event, Member, Rumor, Version
 
@@ -23,6 +24,7 @@ class Node:
         now: int,
         wall_us: int = 0,
         tags: Mapping[str, str] | None = None,
+        cards: CardPool | None = None,
     ) -> None: ...
     def handle_datagram(self, data: bytes, source: bytes, now: int) -> None: ...
     def handle_timeout(self, now: int) -> None: ...

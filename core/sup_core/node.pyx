@@ -19,7 +19,8 @@ Das et al. 2002; Lifeguard, Dadgar et al. 2017; what differs from them is said i
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 from sup_core.anti_entropy cimport AntiEntropy
-from sup_core.blobs cimport RumorBlob, card_drop, card_new, rumor_drop
+from sup_core.blobs cimport RumorBlob, rumor_drop
+from sup_core.card_pool cimport Card, CardPool, card_drop
 from sup_core.codec cimport (
     MSG_ACK,
     MSG_BUCKETS,
@@ -108,14 +109,18 @@ cdef class Node:
 
     def __init__(
             self, config, *, member_id, name, ring, address, epoch, incarnation=0, seed, now,
-            wall_us=0, tags=None
+            wall_us=0, tags=None, cards=None
     ):
         """Start a member that knows nobody.
+
+        ``cards`` is the pool that the nodes of one process share; None makes an own one.
 
         Raises:
             ValueError: an argument is over its bound.
         """
-        cdef bytes card
+        cdef bytes data
+        cdef Address own
+        cdef Card* card
         if not isinstance(member_id, bytes) or len(member_id) != 16:
             raise ValueError(f"member_id {member_id!r} is not 16 bytes")
         if not 0 < len(ring.encode()) <= RING_BYTES_MAX:
@@ -126,15 +131,18 @@ cdef class Node:
             raise LimitError(f"epoch {epoch} or incarnation {incarnation} is outside 0..2^32-1")
         settings_read(&self.settings, config)
         self.ring = <uint64_t> ring_hash(ring)
-        self._assemble(seed)
-        card = card_bytes(name, tags or {})
-        if self.table.add(<const uint8_t*> (<const char*> (<bytes> member_id)), now) != 0:
+        _address_of(address, &own)
+        data = card_bytes(name, tags or {})
+        self._assemble(seed, cards)
+        card = self.table.pool.intern(
+            <const uint8_t*> (<const char*> (<bytes> member_id)), &own, <uint64_t> epoch << 16,
+            <const uint8_t*> (<const char*> data), <uint32_t> len(data)
+        )
+        if card == NULL or self.table.add(card, now) != 0:
+            card_drop(card)
             raise MemoryError
-        _address_of(address, &self.table.addresses[0])
         self.table.epochs[0] = epoch
         self.table.incarnations[0] = incarnation
-        self.table.versions[0] = <uint64_t> epoch << 16
-        self.table.cards[0] = card_new(<const uint8_t*> (<const char*> card), <uint32_t> len(card))
         self.table.set_state(0, STATE_ALIVE, now)
         self._at(now)
         self.stamps.set_wall(wall_us, now)
@@ -146,7 +154,7 @@ cdef class Node:
         )
         self.timers.arm(now + self._sweep_interval(), TIMER_SWEEP, 0, 0)
 
-    cdef int _assemble(self, object seed) except -1:
+    cdef int _assemble(self, object seed, CardPool cards) except -1:
         # Stores first, then the mechanisms on them, then the rules that wire those.
         self.tally = Tally()
         self.prng = Prng(seed)
@@ -155,7 +163,8 @@ cdef class Node:
         self.events = EventQueue()
         self.effects = Effects()
         self.notices = Notices(self.events)
-        self.table = MemberTable(self.prng.draw())
+        salt = self.prng.draw()
+        self.table = MemberTable(salt, CardPool(salt) if cards is None else cards)
         self.store = RumorStore(self.prng.draw(), self.ring, ~self.ring)
         self.detector = FailureDetector(self.table, self.timers, self.prng, self.effects)
         self.suspicion = Suspicion(self.timers, self.prng, self.effects)
@@ -223,7 +232,7 @@ cdef class Node:
         if row < 0:
             self.tally.counts[COUNT_UNKNOWN_SENDER] += 1
         else:
-            self.table.heard[row] = now
+            self.table.hear(row, now)
             self.detector.heard(row)
             self.membership.evidence(
                 row, header.epoch, header.incarnation, STATE_ALIVE, 0, REASON_ANSWERED
@@ -245,7 +254,7 @@ cdef class Node:
             return False
         if header.sender == self.table.short_id(0):
             self.tally.counts[COUNT_OWN_ECHO] += 1
-            if not address_equal(source, &self.table.addresses[0]):
+            if not address_equal(source, self.table.address(0)):
                 self.notices.tell(SELF_DUPLICATE_ID, header.epoch, source, self.now)
             return False
         return True
@@ -256,6 +265,13 @@ cdef class Node:
 
     cdef int64_t next_due(self) noexcept:
         return self.timers.next_due()
+
+    cdef bint has_news(self) noexcept:
+        """Whether ``poll_event``, ``poll_request`` or ``has_left`` may have something to say."""
+        return (
+            self.events.count != 0 or self.membership.leaving or len(self.exchanges.queue) != 0
+            or (self.events.dropped != 0 and not self.events.told)
+        )
 
     cdef void timeout(self, int64_t now) noexcept:
         """Fire what is due."""
@@ -341,7 +357,7 @@ cdef class Node:
             how = SOURCE_SYNC
             if purpose == REQUEST_JOIN:
                 # Only who has just started has nothing to compare with; later it is a sync.
-                young = now - self.table.since[0] <= _SNAPSHOT_AGE_US
+                young = now - self.table.since(0) <= _SNAPSHOT_AGE_US
                 how = SOURCE_SNAPSHOT if young and not self.synced else SOURCE_SYNC
                 self.synced = True
             self._messages(&r, header.count, row, &nowhere, how)
@@ -364,7 +380,7 @@ cdef class Node:
         self.seeds.clear()
         for data in checked:
             _address_of(data, &address)
-            if not address_equal(&address, &self.table.addresses[0]):
+            if not address_equal(&address, self.table.address(0)):
                 self.seeds.add(&address, self.now)
         self.seeds.due(self.now)
         self._settle()
@@ -407,19 +423,23 @@ cdef class Node:
 
     def set_address(self, address, now):
         """Change the address that others reach this member at."""
+        cdef Address own
+        cdef Card* held = self.table.cards[0]
         self._at(now)
-        _address_of(address, &self.table.addresses[0])
-        self.membership.own_card_changed()
+        _address_of(address, &own)
+        if not self.membership.renew_own_card(&own, held.data, held.size):
+            raise MemoryError
         self._settle()
 
     def set_tags(self, tags, now):
         """Replace the tags of this member's card."""
-        cdef bytes card
+        cdef bytes data
         self._at(now)
-        card = card_bytes(member_view(self.table, 0).name, tags)
-        card_drop(self.table.cards[0])
-        self.table.cards[0] = card_new(<const uint8_t*> (<const char*> card), <uint32_t> len(card))
-        self.membership.own_card_changed()
+        data = card_bytes(member_view(self.table, 0).name, tags)
+        if not self.membership.renew_own_card(
+            self.table.address(0), <const uint8_t*> (<const char*> data), <uint32_t> len(data)
+        ):
+            raise MemoryError
         self._settle()
 
     def set_wall(self, wall_us, now):
@@ -536,7 +556,7 @@ cdef class Node:
         cdef bytes raw_origin = origin
         cdef int32_t slot
         if origin is None:
-            raw_origin = (<const char*> self.table.ids[0].octets)[:16]
+            raw_origin = (<const char*> self.table.id_of(0))[:16]
         if not 0 < kind < 256 or len(raw_key) > KEY_BYTES_MAX or len(raw_origin) != 16:
             return None
         slot = self.store.find(
@@ -603,7 +623,7 @@ cdef class Node:
         if not isinstance(id, bytes) or len(id) != 16:
             return -1
         row = self.table.find(short_of(<const uint8_t*> (<const char*> (<bytes> id))))
-        if row >= 0 and memcmp(self.table.ids[row].octets, <const char*> (<bytes> id), 16) != 0:
+        if row >= 0 and memcmp(self.table.id_of(row), <const char*> (<bytes> id), 16) != 0:
             return -1
         return row
 
@@ -634,7 +654,7 @@ cdef class Node:
                     sender = self.membership.member_message(&m, SOURCE_SELF)
                     if sender > 0:
                         row = sender
-                        self.table.heard[row] = self.now
+                        self.table.hear(row, self.now)
                 else:
                     sender = self.membership.member_message(&m, how)
                     if sender > 0:
@@ -688,7 +708,7 @@ cdef class Node:
             # Too short for the answer: the card goes only to where a member is already known to
             # be, at the rate of questions.
             if known and self.membership.question():
-                self._send_join(&self.table.addresses[row], MSG_WELCOME, DATAGRAM_BYTES_MAX)
+                self._send_join(self.table.address(row), MSG_WELCOME, DATAGRAM_BYTES_MAX)
         elif not self.synced and not self.exchanges.joining():
             self.exchanges.sync_with(source, NULL, row)
 
@@ -710,7 +730,7 @@ cdef class Node:
         if row > 0:
             if self.table.states[row] == STATE_SUSPECT or self.table.states[row] == STATE_DEAD:
                 self.packets.status(row)
-            if address_equal(source, &self.table.addresses[row]):
+            if address_equal(source, self.table.address(row)):
                 # News make an answer long: not for an address that somebody only claims.
                 self._piggyback()
             self.packets.send(source)
@@ -749,7 +769,7 @@ cdef class Node:
         else:
             write_nack(&self.packets.w, m.seq, m.subject)
         self.packets.messages += 1
-        self.packets.send(&self.table.addresses[row])
+        self.packets.send(self.table.address(row))
 
     cdef void _relayed_message(self, Message* m, int32_t row) noexcept:
         cdef int32_t subject = self.table.find(m.subject)
@@ -770,14 +790,14 @@ cdef class Node:
         self.packets.open(self.now)
         write_buckets(&self.packets.w, self.anti_entropy.hashes)
         self.packets.messages += 1
-        self.packets.send(&self.table.addresses[row])
+        self.packets.send(self.table.address(row))
 
     cdef void _buckets_message(self, Message* m, int32_t row) noexcept:
         cdef uint8_t bits[BUCKET_MAP_BYTES]
         if row <= 0 or self.table.states[row] > STATE_SUSPECT or self.membership.leaving:
             return
         if self.anti_entropy.differing(m.bits, bits) and self.anti_entropy.take_turn(self.now):
-            self.exchanges.sync_with(&self.table.addresses[row], bits, row)
+            self.exchanges.sync_with(self.table.address(row), bits, row)
 
     # ---------------------------------------------------------------- evidence
 
@@ -822,18 +842,18 @@ cdef class Node:
             )
             p.messages += 1
             self._piggyback()
-            p.send(&self.table.addresses[row])
+            p.send(self.table.address(row))
         elif effect.what == EFFECT_NACK:
             p.open(self.now)
             write_nack(&p.w, effect.seq, self.table.short_id(effect.other))
             p.messages += 1
-            p.send(&self.table.addresses[row])
+            p.send(self.table.address(row))
         elif effect.what == EFFECT_RELAYED:
             p.open(self.now)
             write_relayed(&p.w, effect.seq, self.table.short_id(effect.other),
                           self.table.epochs[effect.other], self.table.incarnations[effect.other])
             p.messages += 1
-            p.send(&self.table.addresses[row])
+            p.send(self.table.address(row))
         elif effect.what == EFFECT_GREET:
             if not self.membership.leaving:
                 self._send_join(&self.seeds.seeds[row].address, MSG_JOIN, DATAGRAM_BYTES_MAX)
@@ -900,7 +920,7 @@ cdef class Node:
         self.packets.messages += 1
         if self.table.states[row] <= STATE_SUSPECT:
             self._piggyback()
-        self.packets.send(&self.table.addresses[row])
+        self.packets.send(self.table.address(row))
 
     cdef void _gossip(self) noexcept:
         """One tick: the same packets to all targets, more than one packet while there is a backlog.
@@ -920,7 +940,7 @@ cdef class Node:
             if self.packets.fill() == 0:
                 break
             for i in range(count):
-                self.packets.send(&self.table.addresses[targets[i]])
+                self.packets.send(self.table.address(targets[i]))
         self.dissemination.close_batch(count)
 
     # ------------------------------------------------------------------ timers
@@ -975,7 +995,7 @@ cdef class Node:
             &p.w, self.table.short_id(row), state, epoch, incarnation, self.table.short_id(0)
         )
         p.messages += 1
-        p.send(&self.table.addresses[row])
+        p.send(self.table.address(row))
         self.detector.start(row, self.now)
 
     cdef bint _send_join(self, const Address* target, int tag, size_t limit) noexcept:
@@ -1014,11 +1034,11 @@ cdef class Node:
         for i in range(1, self.table.rows):
             if self.table.states[i] < STATE_DEAD or self.table.states[i] == STATE_FREE:
                 continue
-            age = self.now - self.table.since[i]
+            age = self.now - self.table.since(i)
             if age > floor // 2:
                 self.membership.digest_out(i)
             if age > floor:
-                self.rumor_rules.drop_of(self.table.ids[i].octets)
+                self.rumor_rules.drop_of(self.table.id_of(i))
                 self.membership.forget(i)
         self.rumor_rules.sweep()
         self.exchanges.expire()

@@ -99,20 +99,20 @@ cdef class Packets:
         cdef Message m
         cdef size_t size = w.size
         cdef uint8_t state = self.table.states[row]
-        if state == STATE_FREE or self.table.cards[row] == NULL:
+        if state == STATE_FREE:
             return False
         # A suspicion is not told by card: who only reads it would count as an accuser.
         m.state = state if state == STATE_DEAD or state == STATE_LEFT else <uint8_t> STATE_ALIVE
-        m.id = self.table.ids[row].octets
+        m.id = self.table.id_of(row)
         m.epoch = self.table.epochs[row]
         m.incarnation = self.table.incarnations[row]
-        m.version = self.table.versions[row]
-        m.address = self.table.addresses[row]
+        m.version = self.table.version(row)
+        m.address = self.table.cards[row].address
         m.card = self.table.cards[row].data
         m.card_size = self.table.cards[row].size
         m.age_s = 0
         if m.state != STATE_ALIVE:
-            m.age_s = _age_s(self.now - self.table.since[row])
+            m.age_s = _age_s(self.now - self.table.since(row))
         write_member(w, &m)
         return _kept(w, size)
 

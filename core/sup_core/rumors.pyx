@@ -88,7 +88,7 @@ cdef class Rumors:
             m.value != NULL
             and how != SOURCE_DISK
             and rule == RULE_OWNER
-            and memcmp(m.origin, self.table.ids[0].octets, 16) == 0
+            and memcmp(m.origin, self.table.id_of(0), 16) == 0
         ):
             self.overrule(m)
             return
@@ -106,7 +106,7 @@ cdef class Rumors:
         cdef Rule rule = rule_of(m.kind)
         if source <= 0 or m.value_size == 0 or not self.wanted(m, SOURCE_GOSSIP):
             return
-        if rule == RULE_OWNER and memcmp(m.origin, self.table.ids[0].octets, 16) == 0:
+        if rule == RULE_OWNER and memcmp(m.origin, self.table.id_of(0), 16) == 0:
             self.overrule(m)
             return
         blob = rumor_new(m.key, m.key_size, NULL, 0)
@@ -284,7 +284,7 @@ cdef class Rumors:
         if blob == NULL:
             raise MemoryError
         blob.kind = kind
-        memcpy(blob.origin, self.table.ids[0].octets, 16)
+        memcpy(blob.origin, self.table.id_of(0), 16)
         if rule == RULE_OWNER:
             self.own_seq += 1
             blob.a = self.table.epochs[0]
@@ -315,7 +315,7 @@ cdef class Rumors:
                 )
         slot = self.store.find(
             kind, <const uint8_t*> (<const char*> raw_key), <uint32_t> len(raw_key),
-            self.table.ids[0].octets
+            self.table.id_of(0)
         )
         return version_view(self.store.entries[slot].blob)
 
@@ -348,14 +348,14 @@ cdef class Rumors:
         if rule_of(blob.kind) != RULE_OWNER:
             return _COUNTS
         row = self.table.find(short_of(blob.origin))
-        if row < 0 or memcmp(self.table.ids[row].octets, blob.origin, 16) != 0:
+        if row < 0 or memcmp(self.table.id_of(row), blob.origin, 16) != 0:
             return _ORPHAN
         state = self.table.states[row]
         if row == 0 or state <= STATE_SUSPECT:
             return _COUNTS
         if state != STATE_DEAD and state != STATE_LEFT:
             return _WAITS
-        if self.now - self.table.since[row] > self.settings.tombstone_floor_us // 2:
+        if self.now - self.table.since(row) > self.settings.tombstone_floor_us // 2:
             return _WAITS
         return _COUNTS
 

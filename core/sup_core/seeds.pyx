@@ -65,7 +65,7 @@ cdef class Seeds:
             return True
         for k in range(self.table.live_count):
             row = self.table.live_rows[k]
-            if address_equal(&self.table.addresses[row], &seed.address):
+            if address_equal(self.table.address(row), &seed.address):
                 seed.row = row
                 seed.generation = self.table.generations[row]
                 return True

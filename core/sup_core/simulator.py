@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
+from sup_core.card_pool import CardPool
 from sup_core.config import Config
 from sup_core.events import Event, MemberChange, MemberEvent, MemberState, RumorEvent, Version
 from sup_core.node import Node
@@ -30,6 +31,7 @@ from sup_core.simulator_checks import (
     default_checks,
 )
 from sup_core.simulator_engine import Engine
+from sup_core.simulator_ledger import Ending, Ledger, Spread
 from sup_core.simulator_network import Dice, Network
 
 __all__ = ["Life", "Network", "Simulator", "Violation"]
@@ -56,13 +58,16 @@ class Life:
     started_us: int = 0
     ended_us: int = 0
     excused_until: int = 0
+    number: int = -1  # in the ledger
 
 
 class Simulator(Engine):
     """A network, its hosts and the members that run on them.
 
     ``node_type`` is called like `Node`; a test passes a faulty one to see that a check can fail.
-    ``replay`` is the line that a violation tells the reader to run.
+    ``replay`` is the line that a violation tells the reader to run. ``light`` runs without a Python
+    object per event: `ledger` answers the questions, while `told`, `view`, `watch` and the checks
+    stay empty; rings of thousands need it.
     """
 
     def __init__(
@@ -74,8 +79,10 @@ class Simulator(Engine):
         checks: Iterable[Check] | None = None,
         node_type: Callable[..., Any] = Node,
         replay: str = "",
+        light: bool = False,
     ) -> None:
-        super().__init__(seed, network or Network())
+        self.ledger = Ledger(self._judge)
+        super().__init__(seed, network or Network(), self.ledger, light)
         self.seed = seed
         self.config = config or Config()
         self.faults = Dice(seed ^ 0x5EED)  # for scripts, apart from the network's own draws
@@ -83,15 +90,20 @@ class Simulator(Engine):
         self.harsh_until = 0
         self.isolated: set[int] = set()  # hosts that `isolate` holds
         self.deaths: list[tuple[int, int, int]] = []  # (t_us, viewer, host) of every DIED event
-        self.changes: dict[MemberChange, int] = dict.fromkeys(MemberChange, 0)
+        self._changes: dict[MemberChange, int] = dict.fromkeys(MemberChange, 0)
         self._checks = list(default_checks() if checks is None else checks)
-        self._node_type = node_type
+        if light:
+            self._checks = []
+        self._rings: dict[str, int] = {}
+        # All members hold the cards that one process has of them, as a fleet in one process would.
+        pool = CardPool(seed)
+        self._node_type = partial(Node, cards=pool) if node_type is Node else node_type
         self._lives: list[Life] = []
         self._by_id: dict[bytes, Life] = {}
+        self._numbered: list[Life] = []
         self._told: list[dict[bytes, Seen]] = []
         self._alive: list[set[bytes]] = []
         self._groups: list[int] = []
-        self._cut_off: set[int] = set()
         self._splits: list[tuple[list[int], int]] = []
         self._disks: dict[int, bytes] = {}
         self._seeds: list[list[int]] = []
@@ -127,7 +139,7 @@ class Simulator(Engine):
             index = self.place(None, offset_us=self.faults.integer(1, 10**12), drift_ppm=drift)
             life = Life(index, self._make_id(index, 0), f"m{index}", ring, 0, running=False)
             self._lives.append(life)
-            self._by_id[life.id] = life
+            self._enter(life)
             self._told.append({})
             self._alive.append(set())
             self._groups.append(0)
@@ -150,6 +162,7 @@ class Simulator(Engine):
         self.own_evidence(life, (life.epoch, FOREVER_US))
         life.running = False
         life.ended_us = self.now_us
+        self.ledger.end(life.number, self.now_us)
         self.halt(index, host_up=not host)
 
     def restart(self, index: int, *, disk: bool = True) -> None:
@@ -161,7 +174,7 @@ class Simulator(Engine):
                 index, self._make_id(index, len(self._by_id)), old.name, old.ring, 0, running=False
             )
             self._lives[index] = life
-            self._by_id[life.id] = life
+            self._enter(life)
             self._disks.pop(index, None)
         self._start(index, None)
 
@@ -169,6 +182,7 @@ class Simulator(Engine):
         """Let the member leave; once it says that it has, its process ends."""
         life = self._lives[index]
         life.left = True
+        self.ledger.depart(life.number, self.now_us)
         self._call(index, "leave")
         self._await_left(index, life)
 
@@ -210,7 +224,7 @@ class Simulator(Engine):
             self.isolated.add(index)
         else:
             self.isolated.discard(index)
-        self._lives[index].excused_until = FOREVER_US if faulty else self.now_us + GRACE_US
+        self._set_excuse(self._lives[index], FOREVER_US if faulty else self.now_us + GRACE_US)
         self.set_loss(index, incoming=incoming, outgoing=outgoing)
 
     def set_network_loss(self, loss: float) -> None:
@@ -229,6 +243,7 @@ class Simulator(Engine):
         for index, group in enumerate(groups):
             self.set_group(index, group)
         self._groups = groups
+        self.ledger.regroup(groups)
 
     def heal(self) -> None:
         """End the partition."""
@@ -238,7 +253,15 @@ class Simulator(Engine):
         """Allow others to declare this member dead from now until a grace after `seconds`."""
         life = self._lives[index]
         until = self.now_us + int(seconds * 1e6) + GRACE_US
-        life.excused_until = max(life.excused_until, until)
+        self._set_excuse(life, max(life.excused_until, until))
+
+    def excused(self, viewer: int, life: Life) -> bool:
+        """Return whether the viewer may declare this member dead now, though it runs."""
+        return (
+            self.now_us < life.excused_until
+            or self.apart(viewer, life.index)
+            or self.harsh_until > self.now_us
+        )
 
     def apart(self, a: int, b: int) -> bool:
         """Return whether a partition stands between two hosts, or stood within the grace."""
@@ -295,10 +318,28 @@ class Simulator(Engine):
         return (self.now_us - start) / 1e6
 
     def watch(self, watcher: Callable[[int, Event], None]) -> None:
-        """Call `watcher(viewer, event)` at every event, after the checks."""
+        """Call `watcher(viewer, event)` at every event, after the checks; not in light mode.
+
+        Raises: ValueError in light mode, where `follow` and `ledger` answer instead.
+        """
+        if self.light:
+            raise ValueError("there are no Python events in light mode; use follow or ledger")
         self._watchers.append(watcher)
 
+    def follow(self, kind: int, key: bytes) -> Spread:
+        """Follow a rumor from now on: when each host first sees it, how many copies it gets."""
+        return self.ledger.follow(kind, key, self.now_us)
+
     # questions
+
+    @property
+    def changes(self) -> dict[MemberChange, int]:
+        """How often each change of a member was told."""
+        return self.ledger.changes() if self.light else self._changes
+
+    def ending(self, index: int) -> Ending:
+        """Return who knows of the crash or departure of a host's member, and since when."""
+        return self.ledger.ending(self._lives[index].number)
 
     def node_of(self, index: int) -> Node:
         """Return the running node of a host. Raises: ValueError if nothing runs there."""
@@ -347,6 +388,8 @@ class Simulator(Engine):
 
     def converged(self) -> bool:
         """Return whether all members that can reach each other agree: on who lives, on rumors."""
+        if self.light and self.ledger.wrong > self.size:
+            return False  # more than the lonely, who are looked at one by one, can account for
         return not self._disagreement(first=True)
 
     def disagreement(self) -> str:
@@ -381,6 +424,19 @@ class Simulator(Engine):
 
     # inside
 
+    def _judge(self, viewer: int, number: int) -> bool:
+        return self.excused(viewer, self._numbered[number])
+
+    def _enter(self, life: Life) -> None:
+        ring = self._rings.setdefault(life.ring, len(self._rings))
+        life.number = self.ledger.add_life(life.index, life.id, ring)
+        self._numbered.append(life)
+        self._by_id[life.id] = life
+
+    def _set_excuse(self, life: Life, until: int) -> None:
+        life.excused_until = until
+        self.ledger.excuse(life.number, until)
+
     def observe(self, index: int, event: Event) -> None:
         """Keep the view that the events tell, and hold it against the checks."""
         if isinstance(event, MemberEvent):
@@ -388,10 +444,6 @@ class Simulator(Engine):
         elif isinstance(event, RumorEvent):
             for check in self._checks:
                 check.rumor(self, index, event)
-        elif event.what == "cut_off":
-            self._cut_off.add(index)
-        elif event.what == "reachable":
-            self._cut_off.discard(index)
         for watcher in self._watchers:
             watcher(index, event)
 
@@ -410,7 +462,7 @@ class Simulator(Engine):
         before = told.get(member.id)
         for check in self._checks:
             check.member(self, index, life, event, before)
-        self.changes[event.change] += 1
+        self._changes[event.change] += 1
         if event.change is MemberChange.DIED:
             self.deaths.append((self.now_us, index, life.index))
         if event.change is MemberChange.FORGOTTEN:
@@ -442,9 +494,16 @@ class Simulator(Engine):
             for index in members:
                 own = self._lives[index].id
                 # The last survivor can't tell the others' crash from its own deafness, and says so.
-                if len(members) == 1 and index in self._cut_off:
+                if len(members) == 1 and self.ledger.cut_off(index):
                     continue
-                if self._alive[index] != truth - {own}:
+                if self.light:
+                    if self.ledger.missing(index):
+                        lines.append(
+                            f"{self.name(index)}'s view differs in {self.ledger.missing(index)}"
+                        )
+                        if first:
+                            return lines
+                elif self._alive[index] != truth - {own}:
                     missing = sorted(self.name_of(i) for i in truth - {own} - self._alive[index])
                     extra = sorted(self.name_of(i) for i in self._alive[index] - truth)
                     lines.append(
@@ -474,7 +533,7 @@ class Simulator(Engine):
         # A restarted member may be taken for dead until the news of its new epoch is everywhere.
         self.excuse(index)
         if index in self.isolated:
-            life.excused_until = FOREVER_US
+            self._set_excuse(life, FOREVER_US)
         clock = self.clock(index)
         node = self._node_type(
             self.config,
@@ -490,7 +549,7 @@ class Simulator(Engine):
         )
         self._told[index] = {}
         self._alive[index] = set()
-        self._cut_off.discard(index)
+        self.ledger.begin(life.number, life.epoch)
         for check in self._checks:
             check.reset(index)
         self.boot(index, node)

@@ -93,7 +93,7 @@ def cut_link(sim: Simulator) -> None:
     if len(pair) == 2:
         if len(sim.running()) < 4:
             for index in pair:
-                sim.life(index).excused_until = FOREVER_US
+                sim.excuse(index, FOREVER_US / 2e6)
         sim.set_link(pair[0], pair[1], False)
 
 

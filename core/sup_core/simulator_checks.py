@@ -246,9 +246,7 @@ class FalseDeath(Check):
             return
         if event.member.epoch < life.epoch:
             return  # an earlier start of it is dead indeed
-        if sim.now_us < life.excused_until or sim.apart(viewer, life.index):
-            return
-        if sim.harsh_until > sim.now_us:
+        if sim.excused(viewer, life):
             return
         why = "; ".join(sim.node_of(viewer).why(life.id))
         sim.violate(

@@ -1,13 +1,17 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from sup_core.identity cimport Address
+from sup_core.node cimport Node
 from sup_core.simulator_hosts cimport Hosts
+from sup_core.simulator_ledger cimport Ledger
 from sup_core.simulator_network cimport Dice, Network
 
 
 cdef class Engine(Hosts):
     cdef Dice dice
     cdef readonly Network network
+    cdef Ledger _ledger
+    cdef readonly bint light
     cdef dict calls
     cdef dict streams
     cdef uint32_t next_call
@@ -24,6 +28,7 @@ cdef class Engine(Hosts):
     cdef int _wake(self, uint32_t index) except -1
     cdef int _timer(self, uint32_t index, uint32_t generation) except -1
     cdef int _drain(self, uint32_t index) except -1
+    cdef int _drain_events(self, uint32_t index, Node node) except -1
     cdef int _drain_datagrams(self, uint32_t index, object node) except -1
     cdef int _send(self, uint32_t source, const uint8_t* data, Py_ssize_t size,
                    const Address* address) except -1

@@ -4,11 +4,16 @@ from typing_extensions import disjoint_base
 
 from sup_core.events import Event
 from sup_core.simulator_hosts import Hosts
+from sup_core.simulator_ledger import Ledger
 from sup_core.simulator_network import Network
 
 @disjoint_base
 class Engine(Hosts):
-    def __init__(self, seed: int, network: Network) -> None: ...
+    def __init__(
+        self, seed: int, network: Network, ledger: Ledger | None = None, light: bool = False
+    ) -> None: ...
+    @property
+    def light(self) -> bool: ...
     @property
     def network(self) -> Network: ...
     @property

@@ -3,6 +3,8 @@
 The engine owns what a kernel and a network own: it keeps every host's clock, carries datagrams and
 streams between sockets, queues what a paused process does not read, and arms one timer per node.
 It knows nothing of members, rumors or rings; `sup_core.simulator` builds those questions on top.
+With a `Ledger` every event goes through it first; in light mode the ledger is all that sees them,
+and no Python object is made per packet or per event.
 
 One run is one thread and one heap. After every input to a node its outputs are drained, in this
 order: datagrams, stream requests, events, next timer. A 64-bit hash runs over everything that is
@@ -17,6 +19,9 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from sup_core.blobs cimport rumor_drop
+from sup_core.card_pool cimport card_drop
+from sup_core.event_queue cimport EventRecord
 from sup_core.identity cimport ADDRESS_BYTES, Address, address_bytes, address_read
 from sup_core.limits cimport STREAM_BYTES_MAX
 from sup_core.node cimport Node
@@ -25,7 +30,9 @@ from sup_core.simulator_hosts cimport (
     EVENT_CALL, EVENT_DELIVER, EVENT_REQUEST, EVENT_RESPONSE, EVENT_TIMER, EVENT_WAKE, Hosts, Slot,
     address_of, index_of, write_ip,
 )
+from sup_core.simulator_ledger cimport Ledger
 from sup_core.simulator_network cimport Dice, Network
+from sup_core.views cimport event_view
 
 cdef enum:
     INBOX_BYTES_MAX = 212_992  # Linux's net.core.rmem_default
@@ -41,7 +48,13 @@ cdef enum:
 cdef class Engine(Hosts):
     """The hosts' shared time: delivers, fires and drains until a given moment."""
 
-    def __init__(self, object seed, Network network) -> None:
+    def __init__(
+        self, object seed, Network network, Ledger ledger=None, bint light=False
+    ) -> None:
+        if light and ledger is None:
+            raise ValueError("light is True, but there is no ledger to take the events")
+        self._ledger = ledger
+        self.light = light
         self.calls = {}
         self.streams = {}
         self.dice = Dice(seed)
@@ -149,6 +162,8 @@ cdef class Engine(Hosts):
         cdef int64_t clock = self._clock(slot)
         slot.received_packets += 1
         slot.received_bytes += p.size
+        if self._ledger is not None and self._ledger.spreads:
+            self._ledger.delivered(index, p.data, p.size)
         self.trace = mix(self.trace, <uint64_t>self.now)
         self.trace = mix(self.trace, (<uint64_t>index << 32) | p.size)
         self.trace = mix_bytes(self.trace, p.data, p.size)
@@ -218,17 +233,46 @@ cdef class Engine(Hosts):
         cdef object node = self.nodes[index]
         cdef object out
         self._drain_datagrams(index, node)
-        while True:
+        while type(node) is not Node or (<Node>node).exchanges.queue:
             out = node.poll_request()
             if out is None:
                 break
             self._open_stream(index, out)
-        while type(node) is not Node or (<Node>node).events.count:
-            out = node.poll_event()
-            if out is None:
-                break
-            self.observe(index, out)
+        if type(node) is Node:
+            self._drain_events(index, <Node>node)
+        else:
+            while True:
+                out = node.poll_event()
+                if out is None:
+                    break
+                if self._ledger is not None:
+                    self._ledger.tell(index, out, self.now)
+                if not self.light:
+                    self.observe(index, out)
         return self._arm(index)
+
+    cdef int _drain_events(self, uint32_t index, Node node) except -1:
+        cdef EventRecord record
+        cdef object out
+        while node.events.count:
+            node.events.pop(&record)
+            try:
+                if self._ledger is not None:
+                    self._ledger.see(index, &record, self.now)
+                out = None if self.light else event_view(&record)
+            finally:
+                card_drop(record.card)
+                rumor_drop(record.rumor)
+                rumor_drop(record.previous)
+            if out is not None:
+                self.observe(index, out)
+        if node.events.dropped and not node.events.told:
+            out = node.poll_event()
+            if self._ledger is not None:
+                self._ledger.tell(index, out, self.now)
+            if not self.light:
+                self.observe(index, out)
+        return 0
 
     cdef int _drain_datagrams(self, uint32_t index, object node) except -1:
         cdef uint8_t buffer[PACKET_BYTES_MAX]

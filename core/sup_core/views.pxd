@@ -1,5 +1,5 @@
 from libc.stdint cimport int32_t, uint8_t
-from sup_core.blobs cimport Card, RumorBlob
+from sup_core.blobs cimport RumorBlob
 from sup_core.event_queue cimport EventRecord
 from sup_core.member_table cimport MemberTable
 

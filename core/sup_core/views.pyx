@@ -1,6 +1,7 @@
 """Python values of what the stores and the event queue hold in C. Copies; nothing refers back."""
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from sup_core.blobs cimport Card, RumorBlob
+from sup_core.blobs cimport RumorBlob
+from sup_core.card_pool cimport Card
 from sup_core.cursor cimport (
     Reader,
     Writer,
@@ -104,15 +105,15 @@ cdef object member_view(MemberTable table, int32_t row):
     """The ``Member`` of a shown row."""
     name, tags = _card_values(table.cards[row])
     return Member(
-        id=(<const char*> table.ids[row].octets)[:16],
+        id=(<const char*> table.id_of(row))[:16],
         name=name,
-        address=address_bytes(&table.addresses[row]),
+        address=address_bytes(table.address(row)),
         state=_STATES[table.states[row]],
         epoch=table.epochs[row],
         incarnation=table.incarnations[row],
-        since_us=table.since[row],
+        since_us=table.since(row),
         tags=tags,
-        version=table.versions[row],
+        version=table.version(row),
         local=row == 0,
     )
 

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from sup.edge.addresses import HostPort, pack_address, parse_host_port, primary_ip
-from sup.edge.datagrams import Hub, NodePort, clock_us
+from sup.edge.datagram_ports import NodePort, clock_us
+from sup.edge.datagrams import Hub
 from sup.edge.identity import open_identity
 from sup.edge.resolver import Resolver, parse_peers
 from sup.edge.sockets import bind_pair

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from sup.edge.addresses import HostPort
-from sup.edge.datagrams import EchoPort, Hub, Port, clock_us
+from sup.edge.datagram_ports import EchoPort, Port, clock_us
+from sup.edge.datagrams import Hub
 from sup.edge.sockets import bind_pair
 from sup.errors import ConflictError
 

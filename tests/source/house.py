@@ -20,7 +20,7 @@ FLOORS: dict[int, str] = {
     0: """
         sup_core sup_core.limits sup_core.errors sup_core.config sup_core.settings sup_core.prng
         sup_core.events sup_core.kinds sup_core.identity sup_core.effects sup_core.counters
-        sup_core.blobs sup_core.stamps sup
+        sup_core.blobs sup_core.card_pool sup_core.stamps sup
     """,
     # Wire: the only modules that know the packet format.
     1: "sup_core.cursor sup_core.codec",

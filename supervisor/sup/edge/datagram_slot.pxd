@@ -31,6 +31,7 @@ cdef enum:
     TAG_BYTES = 8
     CONTROL_WORDS = 8         # 64 bytes for ancillary data, aligned
     SLOTS_MAX = 65536
+    NO_SLOT = 0xFFFFFFFF
     MAGIC_BYTES_MAX = 16
     FILTER_INSTRUCTIONS_MAX = 2 * MAGIC_BYTES_MAX + 2
     UDP_HEADER_BYTES = 8      # a socket filter of UDP sees the packet from its UDP header on
@@ -43,14 +44,17 @@ cdef enum:
     FOREIGN_FILTER_AT = 1000  # per window; then the kernel refuses them
     FILTER_SPELL_US = 10_000_000
     FAILED_TIMEOUT_US = 100_000
+    SLEEP_US_MAX = 3_600_000_000  # a port that wants nothing is asked again in an hour
 
 cdef struct Slot:
     int fd                    # -1: free
     uint32_t generation
     uint32_t index
     bint is_v6
-    bint touched              # must be settled before the callback of the loop returns
-    int64_t deadline          # µs of the monotonic clock
+    void* port                # borrowed; the hub's list of ports keeps it
+    bint is_touched           # must be settled before the callback of the loop returns
+    bint is_drained           # the last reading of this wake-up reached the end
+    uint32_t following        # in the list of the touched
     bint filtered
     int64_t filter_until
     int64_t window_start

@@ -3,27 +3,7 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import final
 
-from typing_extensions import disjoint_base
-
-from sup_core.node import Node
-
-@disjoint_base
-class Port:
-    def next_timeout(self) -> int: ...
-    def handle_timeout(self, now: int) -> None: ...
-
-@final
-class NodePort(Port):
-    def __init__(self, node: Node, key: int) -> None: ...
-    @property
-    def node(self) -> Node: ...
-
-@final
-class EchoPort(Port):
-    @property
-    def echoed(self) -> int: ...
-
-def clock_us() -> int: ...
+from sup.edge.datagram_ports import Port
 
 @final
 class Hub:

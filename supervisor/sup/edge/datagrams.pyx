@@ -1,11 +1,14 @@
 # cython: auto_pickle=False, autotestdict=False
 """The UDP hub: all datagram sockets of a process behind one epoll descriptor and one timer.
 
-Bytes go from the socket to the node and back without a Python object per packet. Reading is
-hybrid: the first four packets of a wake-up one by one with the answer sent at once (latency), the
-rest in batches with ``recvmmsg``/``sendmmsg`` (throughput), capped so that one socket can't
-starve the loop. Before timers fire, all that the socket holds is handed in: after a stall an
-answer that is already here must be seen before anybody is accused.
+The descriptor is registered with the loop once; the timer is one of the kernel's behind the same
+descriptor, so that arming it makes no Python object. Bytes go from the socket to the node and
+back without a Python object per packet. Reading is hybrid: the first four packets of a wake-up
+one by one with the answer sent at once (latency), the rest in batches with
+``recvmmsg``/``sendmmsg`` (throughput), capped so that one socket can't starve the loop.
+Sockets come before timers, and a port whose socket was not read empty is read
+further before its timer fires: after a stall an answer that is already here must be seen before
+anybody is accused.
 
 Foreign packets (wrong protocol or ring in the first bytes) are cheap to refuse. Past a rate the
 kernel refuses them: a classic socket filter on those bytes is attached for ten seconds, so that
@@ -13,146 +16,36 @@ garbage takes no room in the receive buffer that acks need. The hub decides noth
 """
 
 cimport cython
+from cpython.object cimport PyObject
 from libc.errno cimport (
     EAGAIN, EBADF, ECONNREFUSED, EINTR, ENOBUFS, ENOMEM, ENOTSOCK, errno,
 )
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
+from sup.edge.datagram_ports cimport Port
 from sup.edge.datagram_slot cimport (
     BATCH, BATCHES_MAX, CONTROL_WORDS, EPOLL_ROUNDS_MAX, EVENTS, FAILED_TIMEOUT_US, FAULTS_MAX,
-    FLUSH_ROUNDS_MAX, IMMEDIATE, IN_BYTES, MAGIC_BYTES_MAX, OUT_BYTES, RECEIVE_ERRORS_MAX,
-    SHARED_SLOTS, SHARED_TICK_US, SLOTS_MAX, STALL_PACKETS_MAX, TAG_BYTES, TICK_US,
+    FLUSH_ROUNDS_MAX, IMMEDIATE, IN_BYTES, MAGIC_BYTES_MAX, RECEIVE_ERRORS_MAX,
+    NO_SLOT, SHARED_SLOTS, SHARED_TICK_US, SLEEP_US_MAX, SLOTS_MAX, STALL_PACKETS_MAX, TICK_US,
     Scratch, Slot, clock_now, from_socket, is_foreign, lift_filter, note_drops, show_foreign,
     slot_handle, to_socket,
 )
 from sup.edge.linux_net cimport (
-    AF_INET6, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL,
-    MSG_TRUNC, SO_RXQ_OVFL, SOL_SOCKET, epoll_create1, epoll_ctl, epoll_event, epoll_wait, mmsghdr,
-    htole64, le64toh, recvmmsg, recvmsg, sendmmsg, sendmsg, set_errno, setsockopt, sockaddr_in6,
+    AF_INET6, CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, MSG_DONTWAIT,
+    MSG_NOSIGNAL, MSG_TRUNC, SO_RXQ_OVFL, SOL_SOCKET, TFD_CLOEXEC, TFD_NONBLOCK,
+    TFD_TIMER_ABSTIME, epoll_create1, epoll_ctl, epoll_event, epoll_wait, itimerspec, mmsghdr,
+    recvmmsg, recvmsg, sendmmsg, sendmsg, set_errno, setsockopt, sockaddr_in6, timerfd_create,
+    timerfd_settime,
 )
-from sup_core.identity cimport Address, sip_hash
-from sup_core.node cimport Node
+from sup_core.identity cimport Address
 
 import os
 
 
 cdef int64_t NEVER = INT64_MAX
-cdef uint64_t TAG_SALT = 0x7375702D75647031  # "sup-udp1": a tag is no other hash of the core
-
-
-cdef class Port:
-    """One member on the hub: takes datagrams, gives datagrams, has a next deadline."""
-
-    cdef bint receive(
-        self, const uint8_t* data, Py_ssize_t size, const Address* source, int64_t now
-    ) noexcept:
-        """Take one datagram; False if it is damaged."""
-        return True
-
-    cdef Py_ssize_t transmit(self, uint8_t* buffer, Address* target) noexcept:
-        return 0
-
-    def next_timeout(self):
-        """Absolute µs of the next deadline; a huge number for never."""
-        return NEVER
-
-    def handle_timeout(self, now):
-        """Called at or after the deadline, when the socket has been read empty."""
-
-
-@cython.final
-cdef class NodePort(Port):
-    """A node of the gossip core on the hub.
-
-    Each packet carries a tag of 8 bytes at its end, a SipHash keyed with ``key``: a packet with one
-    changed bit would otherwise pass as a different message, and UDP's 16-bit sum lets 1 of 65,000
-    through. It keeps out damage and noise, not somebody who knows the ring's name.
-    """
-
-    def __init__(self, Node node not None, key):
-        self.node = node
-        self._key = key & 0xFFFFFFFFFFFFFFFF
-
-    cdef bint receive(
-        self, const uint8_t* data, Py_ssize_t size, const Address* source, int64_t now
-    ) noexcept:
-        cdef uint64_t tag
-        size -= TAG_BYTES
-        if size < 0:
-            return False
-        memcpy(&tag, data + size, TAG_BYTES)
-        if le64toh(tag) != sip_hash(self._key, TAG_SALT, data, size):
-            return False
-        self.node.receive(data, size, source, now)
-        return True
-
-    cdef Py_ssize_t transmit(self, uint8_t* buffer, Address* target) noexcept:
-        cdef Py_ssize_t size = self.node.transmit(buffer, target)
-        cdef uint64_t tag
-        if size <= 0:
-            return 0
-        tag = htole64(sip_hash(self._key, TAG_SALT, buffer, size))
-        memcpy(buffer + size, &tag, TAG_BYTES)
-        return size + TAG_BYTES
-
-    def next_timeout(self):
-        """See ``Node.next_timeout``."""
-        return self.node.next_timeout()
-
-    def handle_timeout(self, now):
-        """See ``Node.handle_timeout``."""
-        self.node.handle_timeout(now)
-
-
-@cython.final
-cdef class EchoPort(Port):
-    """Sends each datagram back: a measuring stick for the hub without a node.
-
-    It holds one batch; what is over 1400 bytes is not answered.
-    """
-
-    def __cinit__(self):
-        self._data = <uint8_t*> malloc(BATCH * OUT_BYTES)
-        self._sizes = <Py_ssize_t*> malloc(BATCH * sizeof(Py_ssize_t))
-        self._targets = <Address*> malloc(BATCH * sizeof(Address))
-        if self._data == NULL or self._sizes == NULL or self._targets == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        free(self._data)
-        free(self._sizes)
-        free(self._targets)
-
-    cdef bint receive(
-        self, const uint8_t* data, Py_ssize_t size, const Address* source, int64_t now
-    ) noexcept:
-        if size > 1400 or self._tail == BATCH:
-            return True
-        memcpy(self._data + self._tail * OUT_BYTES, data, size)
-        self._sizes[self._tail] = size
-        self._targets[self._tail] = source[0]
-        self._tail += 1
-        return True
-
-    cdef Py_ssize_t transmit(self, uint8_t* buffer, Address* target) noexcept:
-        cdef Py_ssize_t size
-        while self._head < self._tail:
-            size = self._sizes[self._head]
-            memcpy(buffer, self._data + self._head * OUT_BYTES, size)
-            target[0] = self._targets[self._head]
-            self._head += 1
-            if size > 0:
-                self.echoed += 1
-                return size
-        self._head = self._tail = 0
-        return 0
-
-
-def clock_us():
-    """The monotonic clock of the hub and the node, in µs."""
-    return clock_now()
+cdef uint64_t TIMER_EVENT = 0xFFFFFFFFFFFFFFFF  # no slot has this index
 
 
 @cython.final
@@ -160,16 +53,17 @@ cdef class Hub:
     """All datagram sockets of one process. Use it from the thread of its loop only."""
 
     cdef object _loop
-    cdef object _timer
     cdef int64_t _armed
     cdef int _epoll_fd
+    cdef int _timer_fd
     cdef Slot** _slots
+    cdef int64_t* _deadlines        # by slot, side by side: they are looked through at each wake-up
     cdef uint32_t _slot_count
     cdef uint32_t _used
     cdef list _ports
     cdef list _sockets
     cdef list _callbacks
-    cdef list _touched
+    cdef uint32_t _touched          # the first of a list through the slots
     cdef Scratch* _scratch
     cdef bint _busy
     cdef int _send_faults[FAULTS_MAX]
@@ -179,21 +73,30 @@ cdef class Hub:
 
     def __cinit__(self):
         self._epoll_fd = -1
+        self._timer_fd = -1
         self._armed = NEVER
+        self._touched = NO_SLOT
         self._scratch = <Scratch*> calloc(1, sizeof(Scratch))
         if self._scratch == NULL:
             raise MemoryError
         self._prepare_scratch()
 
     def __init__(self, loop):
+        cdef epoll_event event
         self._loop = loop
-        self._timer = None
         self._ports = []
         self._sockets = []
         self._callbacks = []
-        self._touched = []
         self._epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self._epoll_fd < 0:
+            raise OSError(errno, os.strerror(errno))
+        self._timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
+        event.events = EPOLLIN
+        event.data.u64 = TIMER_EVENT
+        if (
+            self._timer_fd < 0
+            or epoll_ctl(self._epoll_fd, EPOLL_CTL_ADD, self._timer_fd, &event) < 0
+        ):
             raise OSError(errno, os.strerror(errno))
         loop.add_reader(self._epoll_fd, self._on_ready)
 
@@ -202,6 +105,7 @@ cdef class Hub:
         for index in range(self._slot_count):
             free(self._slots[index])
         free(self._slots)
+        free(self._deadlines)
         free(self._scratch)
 
     # --- members -----------------------------------------------------------------------------
@@ -233,6 +137,7 @@ cdef class Hub:
             slot.fd = -1
             raise OSError(errno, os.strerror(errno))
         self._used += 1
+        slot.port = <PyObject*> port
         self._ports[slot.index] = port
         self._sockets[slot.index] = sock
         self._callbacks[slot.index] = on_activity
@@ -247,7 +152,8 @@ cdef class Hub:
         epoll_ctl(self._epoll_fd, EPOLL_CTL_DEL, slot.fd, NULL)
         slot.fd = -1
         slot.generation += 1
-        slot.deadline = NEVER
+        slot.port = NULL
+        self._deadlines[slot.index] = NEVER
         self._used -= 1
         self._sockets[slot.index].close()
         self._ports[slot.index] = self._sockets[slot.index] = self._callbacks[slot.index] = None
@@ -289,12 +195,10 @@ cdef class Hub:
         for index in range(self._slot_count):
             if self._slots[index].fd >= 0:
                 self.remove(slot_handle(self._slots[index]))
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._loop.remove_reader(self._epoll_fd)
+        os.close(self._timer_fd)
         os.close(self._epoll_fd)
-        self._epoll_fd = -1
+        self._epoll_fd = self._timer_fd = -1
 
     def inject_errors(self, sends=(), receives=()):
         """Make the next system calls fail with these numbers: loopback never does by itself."""
@@ -307,120 +211,125 @@ cdef class Hub:
                 self._receive_faults[self._receive_fault_count] = number
                 self._receive_fault_count += 1
 
-    # --- callbacks of the loop ---------------------------------------------------------------
+    # --- the callback of the loop ------------------------------------------------------------
 
     def _on_ready(self):
         cdef epoll_event events[EVENTS]
         cdef Slot* slot
         cdef int count, number, _round
+        cdef bint is_all = False
         self._busy = True
         try:
             for _round in range(EPOLL_ROUNDS_MAX):
                 count = epoll_wait(self._epoll_fd, events, EVENTS, 0)
                 for number in range(count):
                     slot = self._find(events[number].data.u64)
-                    if slot != NULL:
-                        self._read(slot, IMMEDIATE + BATCHES_MAX * BATCH)
+                    if slot != NULL:  # NULL: removed in this batch, or the timer
+                        slot.is_drained = self._read(slot, IMMEDIATE + BATCHES_MAX * BATCH)
                         self._touch(slot)
                 if count < EVENTS:
+                    is_all = True
                     break
+            if self._armed <= clock_now():
+                self._fire_due(is_all)
         finally:
             self._busy = False
         self._finish()
 
-    def _on_timer(self):
+    cdef _fire_due(self, bint is_all):
+        """Fire what is due, after its socket was read empty.
+
+        ``is_all``: who was not touched in this wake-up has nothing to read.
+        """
         cdef Slot* slot
         cdef uint32_t index
         cdef int64_t now = clock_now()
-        cdef list due = []
-        self._timer = None
         self._armed = NEVER
-        self._busy = True
-        try:
-            for index in range(self._slot_count):
+        for index in range(self._slot_count):
+            if self._deadlines[index] <= now:
                 slot = self._slots[index]
-                if slot.fd >= 0 and slot.deadline <= now:
-                    due.append(slot_handle(slot))
+                if not (slot.is_drained if slot.is_touched else is_all):
                     self._read(slot, STALL_PACKETS_MAX)
-                    self._touch(slot)
-            for handle in due:
-                slot = self._find(handle)
-                if slot != NULL:
-                    self._fire(slot)
-        finally:
-            self._busy = False
-        self._finish()
+                self._touch(slot)
+                self._fire(slot)
 
     cdef _fire(self, Slot* slot):
-        cdef Port port = <Port> self._ports[slot.index]
+        cdef Port port = <Port> slot.port
+        cdef uint64_t handle = slot_handle(slot)
         cdef int64_t now = clock_now()
         if slot.filtered and now >= slot.filter_until:
             lift_filter(slot)
         try:
-            port.handle_timeout(now)
+            port.timeout(now)
         except Exception as error:
             self._report("datagram timer failed", error)
-        self._flush(slot, port)
+        if self._find(handle) == slot:  # else the port removed itself
+            self._flush(slot, port)
 
     cdef _finish(self):
         """Settle every touched port: callback, what it led to, next deadline; then arm."""
         cdef Slot* slot
-        cdef int64_t now, deadline
+        cdef uint64_t handle
         cdef Port port
         self._busy = True
         try:
-            while self._touched:
-                slot = self._find(self._touched.pop())
-                if slot == NULL:
-                    continue
-                callback = self._callbacks[slot.index]
-                port = <Port> self._ports[slot.index]
-                handle = slot_handle(slot)
-                self._flush(slot, port)
-                if callback is not None:
-                    try:
-                        callback()
-                    except Exception as error:
-                        self._report("datagram callback failed", error)
-                    slot = self._find(handle)
-                    if slot == NULL:  # the callback removed it
-                        continue
+            while self._touched != NO_SLOT:
+                slot = self._slots[self._touched]
+                self._touched = slot.following
+                if slot.fd >= 0:
+                    port = <Port> slot.port
                     self._flush(slot, port)
-                slot.touched = False
-                now = clock_now()
-                try:
-                    deadline = port.next_timeout()
-                except Exception as error:
-                    self._report("datagram deadline failed", error)
-                    deadline = now + FAILED_TIMEOUT_US
-                slot.deadline = deadline
+                    if port.has_news() and self._callbacks[slot.index] is not None:
+                        handle = slot_handle(slot)
+                        try:
+                            self._callbacks[slot.index]()
+                        except Exception as error:
+                            self._report("datagram callback failed", error)
+                        if self._find(handle) == slot:  # else the callback removed it
+                            self._flush(slot, port)
+                slot.is_touched = False
+                if slot.fd >= 0:
+                    self._deadlines[slot.index] = self._deadline_of(port)
         finally:
             self._busy = False
         self._arm()
 
+    cdef int64_t _deadline_of(self, Port port):
+        try:
+            return port.next_due()
+        except Exception as error:
+            self._report("datagram deadline failed", error)
+            return clock_now() + FAILED_TIMEOUT_US
+
     cdef _arm(self):
         """One timer for all; one that is armed too early is left to fire, which is harmless."""
         cdef int64_t earliest = NEVER
-        cdef int64_t delay, tick
+        cdef int64_t now, tick
         cdef uint32_t index
+        cdef itimerspec setting
         for index in range(self._slot_count):
-            if self._slots[index].fd >= 0 and self._slots[index].deadline < earliest:
-                earliest = self._slots[index].deadline
-        if earliest >= self._armed or self._epoll_fd < 0:
+            if self._deadlines[index] < earliest:
+                earliest = self._deadlines[index]
+        # After it fired (NEVER) it is set whatever there is: that is what ends its readiness.
+        if self._epoll_fd < 0 or (earliest >= self._armed and self._armed != NEVER):
             return
-        if self._timer is not None:
-            self._timer.cancel()
-        delay = max(0, earliest - clock_now())
+        now = clock_now()
+        if earliest > now + SLEEP_US_MAX:
+            earliest = now + SLEEP_US_MAX
         tick = SHARED_TICK_US if self._used >= SHARED_SLOTS else TICK_US
-        delay = min((delay + tick - 1) // tick * tick, 3600 * 1_000_000)
-        self._timer = self._loop.call_later(delay / 1e6, self._on_timer)
-        self._armed = earliest
+        # The same moments for all: what is due within a tick is one wake-up.
+        self._armed = (max(earliest, now) // tick + 1) * tick
+        setting.it_interval.tv_sec = setting.it_interval.tv_nsec = 0
+        setting.it_value.tv_sec = self._armed // 1_000_000
+        setting.it_value.tv_nsec = self._armed % 1_000_000 * 1_000
+        timerfd_settime(self._timer_fd, TFD_TIMER_ABSTIME, &setting, NULL)
 
     # --- reading -----------------------------------------------------------------------------
 
-    cdef _read(self, Slot* slot, int budget):
-        """Hand in up to ``budget`` packets, answering as described at the top."""
-        cdef Port port = <Port> self._ports[slot.index]
+    cdef bint _read(self, Slot* slot, int budget):
+        """Hand in up to ``budget`` packets, answering as described at the top; True if it is empty.
+        """
+        cdef Port port = <Port> slot.port
         cdef mmsghdr* messages = self._scratch.incoming
         cdef int count, number, wanted, errors = 0
         cdef int64_t now = clock_now()
@@ -435,11 +344,11 @@ cdef class Hub:
                 if errno == EINTR:
                     continue
                 if errno == EAGAIN or errno == EBADF or errno == ENOTSOCK:
-                    return
+                    return True
                 slot.receive_errors += 1  # a pending ICMP error: reading it clears it
                 errors += 1
                 if errors == RECEIVE_ERRORS_MAX:
-                    return
+                    return False
                 continue
             if wanted > 1:
                 now = clock_now()
@@ -448,7 +357,8 @@ cdef class Hub:
             self._flush(slot, port)
             done += count
             if count < wanted:
-                return
+                return True
+        return False
 
     cdef inline int _receive(self, int fd, int wanted) noexcept:
         """Like recvmmsg: number of messages, or -1 and errno."""
@@ -564,9 +474,10 @@ cdef class Hub:
         cdef Slot* slot
         cdef Slot** grown
         cdef uint32_t index, generation
+        cdef int64_t* deadlines
         for index in range(self._slot_count):
             slot = self._slots[index]
-            if slot.fd < 0:
+            if slot.fd < 0 and not slot.is_touched:  # else it is still in the list of the touched
                 generation = slot.generation
                 memset(slot, 0, sizeof(Slot))
                 slot.generation = generation
@@ -579,6 +490,10 @@ cdef class Hub:
             if grown == NULL:
                 raise MemoryError
             self._slots = grown
+            deadlines = <int64_t*> realloc(self._deadlines, (index + 1) * sizeof(int64_t))
+            if deadlines == NULL:
+                raise MemoryError
+            self._deadlines = deadlines
             slot = <Slot*> calloc(1, sizeof(Slot))
             if slot == NULL:
                 raise MemoryError
@@ -589,7 +504,7 @@ cdef class Hub:
             self._callbacks.append(None)
         slot.index = index
         slot.fd = -1
-        slot.deadline = NEVER
+        self._deadlines[index] = NEVER
         return slot
 
     cdef inline Slot* _find(self, uint64_t handle) noexcept:
@@ -603,10 +518,11 @@ cdef class Hub:
             return NULL
         return slot
 
-    cdef inline _touch(self, Slot* slot):
-        if not slot.touched:
-            slot.touched = True
-            self._touched.append(slot_handle(slot))
+    cdef inline void _touch(self, Slot* slot) noexcept:
+        if not slot.is_touched:
+            slot.is_touched = True
+            slot.following = self._touched
+            self._touched = slot.index
 
     cdef _report(self, message, error):
         self._loop.call_exception_handler({"message": message, "exception": error})

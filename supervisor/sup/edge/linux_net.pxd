@@ -86,6 +86,14 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int epoll_fd, int operation, int fd, epoll_event* event)
     int epoll_wait(int epoll_fd, epoll_event* events, int count, int timeout_ms)
 
+cdef extern from "<sys/timerfd.h>" nogil:
+    int TFD_CLOEXEC, TFD_NONBLOCK, TFD_TIMER_ABSTIME
+    cdef struct itimerspec:
+        timespec it_interval
+        timespec it_value
+    int timerfd_create(clockid_t clock, int flags)
+    int timerfd_settime(int fd, int flags, const itimerspec* setting, itimerspec* previous)
+
 cdef extern from "<linux/filter.h>" nogil:
     int BPF_LD, BPF_W, BPF_H, BPF_B, BPF_ABS, BPF_JMP, BPF_JEQ, BPF_K, BPF_RET
     cdef struct sock_filter:
