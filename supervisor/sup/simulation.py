@@ -242,7 +242,10 @@ def answer(question: Question, watch: Callable[[int, dict[str, float]], None]) -
             )
     return Answer(
         question,
-        {name: tuple(found[name, seed] for seed in question.seeds) for name in question.experiments},
+        {
+            name: tuple(found[name, seed] for seed in question.seeds)
+            for name in question.experiments
+        },
         time.monotonic() - started,
     )
 

@@ -64,7 +64,9 @@ def draw(answer: Answer, path: Path, title: str) -> None:
     ]
     if not curves:
         names = ", ".join(answer.results)
-        raise OperatorError(f"nothing to draw: {names} have no curve; try crash, rumor or bootstrap")
+        raise OperatorError(
+            f"nothing to draw: {names} have no curve; try crash, rumor or bootstrap"
+        )
     columns = min(2, len(curves))
     rows = math.ceil(len(curves) / columns)
     figure = Figure(figsize=(5.5 * columns, 3.6 * rows + 0.6), layout="constrained")
@@ -82,7 +84,9 @@ def draw(answer: Answer, path: Path, title: str) -> None:
                 color="tab:blue",
                 alpha=max(0.15, 1 / len(runs)),
             )
-        panel.set_title(f"{experiment} ({len(runs)} seed{'s' if len(runs) > 1 else ''})", fontsize=9)
+        panel.set_title(
+            f"{experiment} ({len(runs)} seed{'s' if len(runs) > 1 else ''})", fontsize=9
+        )
         panel.set_xlabel("seconds", fontsize=8)
         panel.set_ylabel(Y_LABELS.get(name, name.replace("_", " ")), fontsize=8)
         panel.set_ylim(bottom=0)
@@ -94,6 +98,4 @@ def draw(answer: Answer, path: Path, title: str) -> None:
     try:
         figure.savefig(path, dpi=150, metadata=metadata)
     except OSError as error:
-        raise OperatorError(
-            f"can't write {path}: {error.strerror}", ExitCode.FAILED
-        ) from None
+        raise OperatorError(f"can't write {path}: {error.strerror}", ExitCode.FAILED) from None

@@ -203,7 +203,9 @@ def complete_experiment(_ctx: Any, _param: Any, incomplete: str) -> list[str]:
     metavar="NAME=VALUE",
     help="A setting of the experiment, as '--list' names them. Repeatable.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**63), default=1, show_default=True, help="The first seed.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63), default=1, show_default=True, help="The first seed."
+)
 @click.option(
     "--seeds",
     type=click.IntRange(1, 10_000),
