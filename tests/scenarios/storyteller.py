@@ -9,7 +9,7 @@ equal lines of several members become one line. The whole is a function of the f
 
 Commands: ``ring N`` forms a ring of N (first, once) · ``with KEY VALUE`` a field of `Config`, or
 ``loss``/``latency_us``/``seed``, before it · ``run S`` · ``crash M``, ``power M`` (the host too),
-``restart M``, ``lose-disk M`` (restart as somebody new) · ``leave M`` · ``join`` (one more member) ·
+``restart M``, ``lose-disk M`` (restart as somebody new) · ``leave M`` · ``join`` (one more) ·
 ``pause M S``, ``deaf M S`` · ``cut M M … | M M …``, ``heal`` · ``deafen M``, ``silence M``,
 ``repair M`` (one-way links) · ``publish M KEY TEXT``, ``large M KEY BYTES``, ``retract M KEY`` ·
 ``move M`` (a new address) · ``show M`` what it holds of the others · ``why M M`` who accused ·
