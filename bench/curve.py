@@ -8,7 +8,7 @@ from 2 to 6, and with the LAN defaults at faster probe intervals; all in one sim
 A point is the median time until all know of a crash (nobody stalled), and how often per member-hour
 a healthy member was declared dead, by whomever and by healthy members.
 
-    python bench/curve.py                        # ~5 minutes of both cores
+    python bench/curve.py                        # ~10 minutes of both cores
     python bench/curve.py --minutes 2 --stalled 4 --no-results
     python bench/curve.py --json curve.json
 
@@ -32,14 +32,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import report
+import report
+from bench import charts
 from bench.peers.memberlist_node import Directory, MemberlistNode
 from bench.peers.memberlist_rules import Settings
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sup.model import charts
 from sup_core.config import Config
 from sup_core.simulator import Simulator
 from sup_core.simulator_experiments import crash
@@ -150,7 +150,6 @@ def episodes(deaths: Iterable[tuple[int, int, int]]) -> int:
 def work(job: Job) -> dict[str, float]:
     """Do one job in a process of its own."""
     point, members, seed, fault, stalled, minutes = job
-    os.nice(5)
     if stalled == 0:
         return detection(point, members, seed)
     return false_deaths(point, members, seed, fault, stalled, minutes)
@@ -213,8 +212,8 @@ def measure(options: argparse.Namespace, console: Console) -> list[dict[str, Any
     return records
 
 
-def plot(records: list[dict[str, Any]], members: int, fault: str, stalled: int) -> str:
-    """Return the chart of one share of stalled members."""
+def plot(path: Path, records: list[dict[str, Any]], members: int, fault: str, stalled: int) -> bool:
+    """Draw the chart of one share of stalled members; return whether that was possible."""
     lines = []
     hours = max(r["hours"] for r in records)
     floor = 10 ** math.floor(math.log10(0.5 / hours))
@@ -225,7 +224,8 @@ def plot(records: list[dict[str, Any]], members: int, fault: str, stalled: int) 
             if (r["system"], r["fault"], r["stalled"]) == (system, fault, stalled)
         )
         lines.append(charts.Line(system, points, marks=True))
-    return charts.render(
+    return charts.save(
+        path,
         f"{stalled} of {members} stall ({fault}); {floor:g} stands for none in {hours:.0f} hours",
         charts.Axis("median time until all know of a crash, s", low=0.0),
         charts.Axis("healthy members declared dead per member-hour", low=floor, log=True),
@@ -273,28 +273,34 @@ def main(arguments: list[str] | None = None) -> int:
     elif options.json:
         Path(options.json).write_text(json.dumps(records, indent=1) + "\n")
     if options.results:
-        PLOTS.mkdir(exist_ok=True)
-        pictures = []
-        for fault, stalled in product(options.fault, options.stalled):
-            name = f"curve_{fault}_{stalled}.svg"
-            (PLOTS / name).write_text(plot(records, options.members, fault, stalled))
-            pictures.append(f"![{stalled} stalled, {fault}]({PLOTS.name}/{name})")
-        lines = [
-            report.machine(),
-            "",
-            f"`python bench/curve.py`: {options.members} simulated members, "
-            f"{options.minutes:g} minutes × {options.seeds} seeds per line, stalls of 0.1–32 s, "
-            "1–20 s apart. A member that is declared dead counts once per 30 s; declarations count "
-            "each viewer. In the pictures, the stalled members' own declarations are in.",
-            "",
-            "| " + " | ".join(HEADS) + " |",
-            "|---" * len(HEADS) + "|",
-            *("| " + " | ".join(row) + " |" for row in rows(records)),
-            "",
-            *pictures,
-        ]
-        report.write_section(SECTION, "\n".join(lines))
+        write_results(records, options)
     return 0
+
+
+def write_results(records: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Write the plots and the section of the results."""
+    PLOTS.mkdir(exist_ok=True)
+    pictures = []
+    for fault, stalled in product(options.fault, options.stalled):
+        name = f"curve_{fault}_{stalled}.svg"
+        if plot(PLOTS / name, records, options.members, fault, stalled):
+            pictures.append(f"![{stalled} stalled, {fault}]({PLOTS.name}/{name})")
+    lines = [
+        report.machine(),
+        "",
+        f"`python bench/curve.py --fault {' '.join(options.fault)} --minutes {options.minutes:g} "
+        f"--seeds {options.seeds}`: {options.members} simulated members, "
+        f"{options.minutes:g} minutes × {options.seeds} seeds per line, stalls of 0.1–32 s, "
+        "1–20 s apart. A member that is declared dead counts once per 30 s; declarations count "
+        "each viewer. In the pictures, the stalled members' own declarations are in.",
+        "",
+        "| " + " | ".join(HEADS) + " |",
+        "|---" * len(HEADS) + "|",
+        *("| " + " | ".join(row) + " |" for row in rows(records)),
+        "",
+        *pictures,
+    ]
+    report.write_section(SECTION, "\n".join(lines))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

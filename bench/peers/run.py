@@ -115,9 +115,14 @@ class Figures:
 
     def complete(self, earlier: Mapping[str, Any]) -> None:
         """Take from an earlier run what this one did not measure."""
+        kept = set()
         for column, samples in earlier["samples"].items():
+            kept |= samples.keys() - self.samples[column].keys()
             self.samples[column] = {**samples, **self.samples[column]}
+        if names := [measure.name for measure in MEASURES if measure.name in kept]:
+            self.notes.append(f"from an earlier run, {earlier['machine']}: {', '.join(names)}")
         self.versions = {**earlier["versions"], **self.versions}
+        self.notes = list(dict.fromkeys([*earlier["notes"], *self.notes]))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -378,7 +383,7 @@ def section(figures: Figures, options: argparse.Namespace) -> str:
         *("| " + " | ".join(row) + " |" for row in rows(figures)),
     ]
     if figures.notes:
-        lines += ["", *(f"- {note}" for note in figures.notes)]
+        lines += ["", *(f"- {note}" for note in dict.fromkeys(figures.notes))]
     return "\n".join(lines)
 
 

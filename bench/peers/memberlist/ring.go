@@ -28,8 +28,8 @@ const headerBytes = 28
 // joiners join at the same time; more than these many push/pulls at one seed are refused anyway.
 const joiners = 16
 
-// joinTime is enough for gossip; what it has lost by then waits for the next full exchange, which is
-// 90 s away in a ring of 100.
+// joinTime is ten times what a ring of 100 takes. One that has not converged by then has lost news
+// (the next full exchange is 90 s away) or drowns in false deaths.
 const joinTime = 30 * time.Second
 
 // passes of full exchanges that may repair a join which gossip has lost.
@@ -425,8 +425,9 @@ func measureRing(result *report, config *memberlist.Config, options ringOptions)
 			views = append(views, m.alive.Load())
 		}
 		slices.Sort(views)
-		result.note("the joins had not reached everybody after %s: views of %d to %d, median %d",
-			joinTime, views[0], views[len(views)-1], views[len(views)/2])
+		result.note("not everybody saw everybody %s after the joins: views of %d to %d, median %d; "+
+			"%d false deaths, %.1f s of CPU", joinTime, views[0], views[len(views)-1],
+			views[len(views)/2], r.falseDeaths.Load(), cpuSeconds()-cpu)
 		if !r.repair() {
 			result.note("the ring never converged")
 			return
