@@ -353,7 +353,13 @@ MUTANTS = (
     Mutant(
         0,
         "rings merge: the ring of a packet is not looked at",
-        (("node.pyx", "if header.ring != self.ring:", "if False:"),),
+        (
+            (
+                "node.pyx",
+                "if header.ring != self.ring:\n            self.tally",
+                "if False:\n            self.tally",
+            ),
+        ),
         campaign("two-rings", "--small", "--seeds", "5"),
     ),
     Mutant(

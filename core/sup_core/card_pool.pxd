@@ -12,6 +12,7 @@ cdef struct Card:
     MemberId id
     Address address
     uint16_t size           # of ``data``: [name, {tag: value}]
+    uint16_t zone           # hash of the tag "zone", 0 without one
     uint8_t data[1]
 
 # A pool's memory: it outlives its object for as long as somebody holds a card of it.

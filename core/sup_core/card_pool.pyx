@@ -12,7 +12,14 @@ tables that each hold one.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
-from sup_core.identity cimport Address, address_equal, short_of
+from sup_core.cursor cimport Reader, read_array, read_map, read_str, reader_init
+from sup_core.identity cimport Address, address_equal, short_of, sip_hash
+from sup_core.limits cimport (
+    NAME_BYTES_MAX,
+    TAG_KEY_BYTES_MAX,
+    TAG_VALUE_BYTES_MAX,
+    TAGS_MAX,
+)
 from sup_core.prng cimport Prng
 
 cdef enum:
@@ -23,6 +30,29 @@ cdef uint32_t _hash(const Shelf* shelf, uint64_t short_id, uint64_t version) noe
     cdef uint64_t mixed = (short_id ^ shelf.salt) * 0x9E3779B97F4A7C15ULL
     mixed = (mixed ^ (mixed >> 32) ^ version) * (shelf.salt | 1)
     return <uint32_t> (mixed >> 32)
+
+
+cdef uint16_t _zone_of(const uint8_t* data, uint32_t size) noexcept nogil:
+    # Kept with the card, because the time-out of every probe asks for it. Two zones of one hash
+    # only share an estimate.
+    cdef Reader r
+    cdef uint32_t length = 0
+    cdef uint32_t _i
+    cdef uint32_t pairs
+    cdef const uint8_t* raw
+    cdef bint wanted
+    reader_init(&r, data, size)
+    if read_array(&r) != 2:
+        return 0
+    read_str(&r, &length, NAME_BYTES_MAX)
+    pairs = read_map(&r)
+    for _i in range(pairs if pairs <= TAGS_MAX else 0):
+        raw = read_str(&r, &length, TAG_KEY_BYTES_MAX)
+        wanted = raw != NULL and length == 4 and memcmp(raw, b"zone", 4) == 0
+        raw = read_str(&r, &length, TAG_VALUE_BYTES_MAX)
+        if wanted and raw != NULL:
+            return <uint16_t> sip_hash(1, 1, raw, length) | 1
+    return 0
 
 
 cdef void _grow(Shelf* shelf) noexcept nogil:
@@ -126,6 +156,7 @@ cdef class CardPool:
         memcpy(card.id.octets, member_id, 16)
         card.address = address[0]
         card.size = <uint16_t> size
+        card.zone = _zone_of(data, size)
         memcpy(card.data, data, size)
         card.following = shelf.chains[hash & shelf.mask]
         shelf.chains[hash & shelf.mask] = card

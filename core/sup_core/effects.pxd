@@ -14,6 +14,7 @@ cdef enum EffectKind:
     EFFECT_ASK = 10         # ``row`` is said dead at ``number`` = epoch << 32 | incarnation: ask it
     EFFECT_GREET = 11       # greet seed ``row``
     EFFECT_PROBE = 12       # probe ``row`` out of turn
+    EFFECT_ACCEPT = 13      # ``row`` has answered for long enough: show it as alive again
 
 # How a piece of evidence reached this node.
 cdef enum Source:

@@ -45,6 +45,8 @@ cdef enum Reason:
     REASON_SYNC = 9
     REASON_FLOOR = 10
     REASON_NEWS = 11
+    REASON_HELD = 12
+    REASON_STEADY = 13
 
 cdef struct EventRecord:
     EventWhat what

@@ -38,6 +38,8 @@ REASONS = (
     "synchronisation",
     "silent for longer than the tombstone floor",
     "news",
+    "goes and comes, held down until it answers for long enough",
+    "answered for long enough",
 )
 
 

@@ -23,6 +23,7 @@ cdef struct Probe:
     uint32_t row_generation
     uint32_t generation
     uint32_t seq
+    uint8_t repeated        # a stage was asked once more, because this node stood still
     uint8_t asked
     uint8_t answers         # nacks and relayed refusals of helpers, all timely
     uint8_t pings_left
@@ -30,6 +31,15 @@ cdef struct Probe:
     int32_t helpers[5]
     int64_t started
     int64_t failed_at
+
+# Round trips to the members of one zone; the first is that of all members.
+cdef struct Zone:
+    uint16_t name           # hash of the tag
+    int64_t srtt            # 0: no sample yet
+    int64_t rttvar
+
+cdef enum:
+    ZONES_MAX = 8          # a ring spans a few zones; beyond it they share the estimate of all
 
 cdef struct Relay:
     bint used
@@ -57,8 +67,8 @@ cdef class FailureDetector:
     cdef int relay_capacity
     cdef int relay_count
     cdef uint32_t next_seq
-    cdef int64_t srtt
-    cdef int64_t rttvar
+    cdef Zone zones[8]
+    cdef int zone_count
     cdef uint16_t* order        # rows, in the order of this round
     cdef int32_t order_count
     cdef int32_t order_at
@@ -69,6 +79,9 @@ cdef class FailureDetector:
     cdef uint64_t probes_refused
     cdef uint64_t probes_failed
     cdef int64_t rto(self) noexcept
+    cdef int64_t rto_of(self, int32_t row) noexcept
+    cdef int64_t _clamped(self, Zone* zone) noexcept
+    cdef Zone* _zone(self, int32_t row) noexcept
     cdef Relay* _free_relay(self) noexcept
     cdef void heard(self, int32_t row) noexcept
     cdef void period(self, int64_t now) noexcept
@@ -76,7 +89,9 @@ cdef class FailureDetector:
     cdef void void_probes(self, int32_t row) noexcept
     cdef bint start(self, int32_t row, int64_t now) noexcept
     cdef bint start_last_check(self, int32_t row, int checks, int64_t now) noexcept
-    cdef void probe_due(self, int32_t index, uint32_t generation, int64_t now) noexcept
+    cdef void probe_due(
+        self, int32_t index, uint32_t generation, int64_t late, int64_t now
+    ) noexcept
     cdef Answer acked(self, uint32_t seq, int32_t row, int64_t now) noexcept
     cdef bint relayed(self, uint32_t seq, int32_t helper, int32_t subject) noexcept
     cdef void nacked(self, uint32_t seq, int32_t helper) noexcept
@@ -84,13 +99,18 @@ cdef class FailureDetector:
         self, int32_t requester, uint32_t seq, int32_t subject, uint32_t budget_us, int64_t now
     ) noexcept
     cdef void relay_due(self, int32_t index, uint32_t generation, int64_t now) noexcept
-    cdef int _ask_helpers(self, Probe* probe, int count, int64_t budget) noexcept
+    cdef void _check(self, Probe* probe, int64_t now) noexcept
+    cdef void _ask_around(self, Probe* probe, int64_t now) noexcept
+    cdef void _choose_helpers(self, Probe* probe, int count) noexcept
+    cdef int64_t _rto_with_helpers(self, Probe* probe) noexcept
+    cdef void _ask_helpers(self, Probe* probe, int64_t budget) noexcept
+    cdef int32_t _successor(self) noexcept
     cdef int32_t _next_target(self) noexcept
     cdef Probe* _free_probe(self, int32_t row, int64_t now) noexcept
     cdef uint32_t _seq(self) noexcept
     cdef void _arm(self, Probe* probe, int64_t when) noexcept
     cdef void _end(self, Probe* probe) noexcept
     cdef bint _may_help(self, Probe* probe, int32_t row) noexcept
-    cdef void _sample(self, int64_t rtt) noexcept
+    cdef void _sample(self, int32_t row, int64_t rtt) noexcept
     cdef Probe* _asked_of(self, uint32_t seq, int32_t helper) noexcept
     cdef void _forget_silent(self, Probe* probe) noexcept

@@ -10,14 +10,15 @@ periods). A probe is
 
 and a suspect whose time is up gets a LAST CHECK: ping and helpers at once, three rto; it ends in
 CHECKED only when as many helpers answered in time as the ring can give (two), else in UNCHECKED.
-One smoothed round trip for all members: at a thousand members a peer is probed too rarely for an
-estimate of its own.
+The time-out is one smoothed round trip per zone (the tag ``zone`` of a member's card) and one for
+all members, which serves who has no zone or one that is not yet known: at a thousand members a
+peer is probed too rarely for an estimate of its own.
 
 Decides nothing about suspicion, tells nobody: leaves effects. Sources: SWIM, Das et al. 2002,
 sections 3.1 and 4.3 (round robin); Lifeguard, Dadgar et al. 2017, section IV-A (nack); RFC 6298
 for the time-out.
 """
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 from sup_core.effects cimport (
@@ -58,6 +59,8 @@ cdef class FailureDetector:
         self.prng = prng
         self.effects = effects
         self.next_seq = prng.draw_below(_SEQ_MAX) + 1
+        memset(self.zones, 0, sizeof(self.zones))
+        self.zone_count = 1
         for i in range(_RECENT):
             self.recent[i] = -1
 
@@ -67,17 +70,32 @@ cdef class FailureDetector:
         free(self.order)
 
     cdef int64_t rto(self) noexcept:
-        """The retransmission time-out in µs."""
-        cdef int64_t value
-        if self.srtt == 0:
+        """The retransmission time-out for anybody, in µs."""
+        return self._clamped(&self.zones[0])
+
+    cdef int64_t rto_of(self, int32_t row) noexcept:
+        """The retransmission time-out for a member, in µs: its zone's, if that is known."""
+        return self._clamped(self._zone(row))
+
+    cdef int64_t _clamped(self, Zone* zone) noexcept:
+        cdef int64_t value = zone.srtt + 4 * zone.rttvar
+        if zone.srtt == 0:
             value = _RTO_FIRST_US
-        else:
-            value = self.srtt + 4 * self.rttvar
         if value < self.settings.rto_min_us:
             return self.settings.rto_min_us
         if value > self.settings.rto_max_us:
             return self.settings.rto_max_us
         return value
+
+    cdef Zone* _zone(self, int32_t row) noexcept:
+        # The estimate of a member's zone, or that of all members while there is none.
+        cdef int i
+        cdef uint16_t name = self.table.cards[row].zone
+        if name:
+            for i in range(1, self.zone_count):
+                if self.zones[i].name == name:
+                    return &self.zones[i]
+        return &self.zones[0]
 
     cdef void heard(self, int32_t row) noexcept:
         """Remember who was heard from lately: the first choice as helpers."""
@@ -91,13 +109,34 @@ cdef class FailureDetector:
         cdef int32_t row = -1
         self.in_order_turn = not self.in_order_turn
         if self.in_order_turn:
-            row = self.table.next_in_order()
-            if row >= 0 and self.probing(row):
-                row = -1
+            row = self._successor()
         if row < 0:
             row = self._next_target()
         if row >= 0:
             self.start(row, now)
+
+    cdef int32_t _successor(self) noexcept:
+        # The next alive member in id order that is not being probed already: when neighbours crash
+        # together the second is found while the first is still looked at. Linear in the members
+        # only then.
+        cdef int32_t row = self.table.next_in_order()
+        cdef int32_t best = -1
+        cdef int32_t i
+        cdef uint64_t me
+        cdef uint64_t distance
+        cdef uint64_t best_distance = 0
+        if row < 0 or not self.probing(row):
+            return row
+        me = self.table.short_id(0)
+        for i in range(self.table.live_count):
+            row = self.table.live_rows[i]
+            if self.table.states[row] != STATE_ALIVE:
+                continue
+            distance = self.table.short_id(row) - me
+            if (best < 0 or distance < best_distance) and not self.probing(row):
+                best = row
+                best_distance = distance
+        return best
 
     cdef int32_t _next_target(self) noexcept:
         # The next live member of the round; a new shuffled round when it is over.
@@ -178,6 +217,7 @@ cdef class FailureDetector:
         probe.row_generation = self.table.generations[row]
         probe.generation += 1
         probe.seq = self._seq()
+        probe.repeated = 0
         probe.asked = 0
         probe.answers = 0
         probe.started = now
@@ -203,7 +243,7 @@ cdef class FailureDetector:
             return False
         probe.stage = STAGE_DIRECT
         self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
-        self._arm(probe, now + self.rto())
+        self._arm(probe, now + self.rto_of(row))
         return True
 
     cdef bint start_last_check(self, int32_t row, int checks, int64_t now) noexcept:
@@ -222,31 +262,41 @@ cdef class FailureDetector:
         if probe == NULL:
             return False
         probe.stage = STAGE_LAST_CHECK
-        self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
-        self._ask_helpers(probe, self.settings.last_check_probes, 2 * self.rto())
         # When most members died at once a single helper may be all there is: after some checks one
         # will do.
         probe.needed = 1 if checks >= _CHECKS_STRICT else _DECLARE_ANSWERS
-        if probe.needed > probe.asked:
-            probe.needed = probe.asked
-        self._arm(probe, now + 3 * self.rto())
+        self._check(probe, now)
         return True
 
-    cdef int _ask_helpers(self, Probe* probe, int count, int64_t budget) noexcept:
-        # Helpers are alive members other than the target: all but one heard from lately, the rest
-        # at random.
+    cdef void _check(self, Probe* probe, int64_t now) noexcept:
+        # Ask the suspect and the helpers of a last check, all at once.
+        cdef int64_t rto
+        self.effects.add(EFFECT_PING, probe.row, -1, probe.seq, now, 0)
+        self._choose_helpers(probe, self.settings.last_check_probes)
+        rto = self._rto_with_helpers(probe)
+        self._ask_helpers(probe, 2 * rto)
+        if probe.needed > probe.asked:
+            probe.needed = probe.asked
+        self._arm(probe, now + 3 * rto)
+
+    cdef void _choose_helpers(self, Probe* probe, int count) noexcept:
+        # Helpers are alive members other than the target: two of three and three of five were heard
+        # from lately, so that after a mass crash somebody is there to answer; the rest are drawn at
+        # random, so that a helper whose own links are bad is not asked each time.
         cdef int i
         cdef int tries
+        cdef int recent = (count + 1) * 3 // 5
         cdef int32_t row
         cdef uint32_t start
         cdef uint32_t at
         probe.asked = 0
+        probe.answers = 0
         for i in range(_RECENT + count):
             if probe.asked >= count:
                 break
             row = -1
             if i < _RECENT:
-                if probe.asked >= count - 1:
+                if probe.asked >= recent:
                     continue
                 row = self.recent[(self.recent_at + _RECENT - i) % _RECENT]
                 if row < 0 or not self._may_help(probe, row):
@@ -263,8 +313,24 @@ cdef class FailureDetector:
                 continue
             probe.helpers[probe.asked] = row
             probe.asked += 1
-            self.effects.add(EFFECT_PING_REQ, row, probe.row, probe.seq, 0, <uint64_t> budget)
-        return probe.asked
+
+    cdef int64_t _rto_with_helpers(self, Probe* probe) noexcept:
+        # The largest time-out on the way: a helper may be further away than the target.
+        cdef int k
+        cdef int64_t rto
+        cdef int64_t largest = self.rto_of(probe.row)
+        for k in range(probe.asked):
+            rto = self.rto_of(probe.helpers[k])
+            if rto > largest:
+                largest = rto
+        return largest
+
+    cdef void _ask_helpers(self, Probe* probe, int64_t budget) noexcept:
+        cdef int k
+        for k in range(probe.asked):
+            self.effects.add(
+                EFFECT_PING_REQ, probe.helpers[k], probe.row, probe.seq, 0, <uint64_t> budget
+            )
 
     cdef void _forget_silent(self, Probe* probe) noexcept:
         # A helper that did not answer is no first choice until it is heard from again.
@@ -284,8 +350,15 @@ cdef class FailureDetector:
                 return False
         return True
 
-    cdef void probe_due(self, int32_t index, uint32_t generation, int64_t now) noexcept:
-        """A stage of a probe is over without the target's answer."""
+    cdef void probe_due(
+            self, int32_t index, uint32_t generation, int64_t late, int64_t now
+    ) noexcept:
+        """A stage of a probe is over without the target's answer, ``late`` µs ago.
+
+        A stage that ended late is asked once more: this node stood still, and what it missed
+        meanwhile says nothing about anybody else. Once only, so that a node that is always late
+        still detects.
+        """
         cdef Probe* probe = &self.probes[index]
         cdef int32_t row = probe.row
         if probe.stage == STAGE_FREE or probe.generation != generation:
@@ -293,14 +366,22 @@ cdef class FailureDetector:
         if self.table.generations[row] != probe.row_generation:
             self._end(probe)
             return
-        if probe.stage == STAGE_DIRECT:
-            probe.stage = STAGE_INDIRECT
-            if self._ask_helpers(probe, self.settings.indirect_probes, 2 * self.rto() - self.srtt):
-                self._arm(probe, now + 2 * self.rto())
+        if late and not probe.repeated:
+            probe.repeated = 1
+            probe.failed_at += late
+            if probe.stage == STAGE_SECOND_LOOK:
+                probe.pings_left += 1
+            elif probe.stage == STAGE_LAST_CHECK:
+                self._check(probe, now)
                 return
-            # Nobody else is alive: a ring of two asks again over the same path instead.
-            self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
-            self._arm(probe, now + 2 * self.rto())
+            else:
+                probe.stage = STAGE_DIRECT
+                probe.asked = 0
+                self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
+                self._arm(probe, now + self.rto_of(row))
+                return
+        if probe.stage == STAGE_DIRECT:
+            self._ask_around(probe, now)
             return
         if probe.stage == STAGE_INDIRECT:
             self._forget_silent(probe)
@@ -316,18 +397,35 @@ cdef class FailureDetector:
         if probe.stage == STAGE_SECOND_LOOK:
             if probe.pings_left == 0:
                 self.probes_failed += 1
-                self.effects.add(EFFECT_FAILED, row, -1, 0, probe.failed_at, probe.answers)
+                self.effects.add(
+                    EFFECT_FAILED, row, probe.asked, 0, probe.failed_at, probe.answers
+                )
                 self._end(probe)
                 return
             probe.pings_left -= 1
             self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
             self._arm(probe, now + self.settings.second_look_us // _SECOND_LOOK_PINGS)
             return
+        if late:
+            probe.needed = 255      # late once more: answers that nobody can have given in time
         if probe.answers >= probe.needed:
-            self.effects.add(EFFECT_CHECKED, row, -1, 0, now, probe.answers)
+            self.effects.add(EFFECT_CHECKED, row, probe.asked, 0, now, probe.answers)
         else:
-            self.effects.add(EFFECT_UNCHECKED, row, -1, 0, now, probe.answers)
+            self.effects.add(EFFECT_UNCHECKED, row, probe.asked, 0, now, probe.answers)
         self._end(probe)
+
+    cdef void _ask_around(self, Probe* probe, int64_t now) noexcept:
+        # The direct ping stayed unanswered: two time-outs for the way over the helpers.
+        cdef int64_t rto
+        probe.stage = STAGE_INDIRECT
+        self._choose_helpers(probe, self.settings.indirect_probes)
+        rto = self._rto_with_helpers(probe)
+        if probe.asked:
+            self._ask_helpers(probe, 2 * rto - self._zone(probe.row).srtt)
+        else:
+            # Nobody else is alive: a ring of two asks again over the same path instead.
+            self.effects.add(EFFECT_PING, probe.row, -1, probe.seq, now, 0)
+        self._arm(probe, now + 2 * rto)
 
     cdef Answer acked(self, uint32_t seq, int32_t row, int64_t now) noexcept:
         """Member ``row`` answered ping ``seq``: end the probe or relay the answer."""
@@ -344,8 +442,10 @@ cdef class FailureDetector:
             left -= 1
             if probe.seq == seq and probe.row == row:
                 # Karn's rule: only a ping that was sent once gives a sample.
-                if probe.stage == STAGE_DIRECT or (probe.stage == STAGE_INDIRECT and probe.asked):
-                    self._sample(now - probe.started)
+                if not probe.repeated and (
+                    probe.stage == STAGE_DIRECT or (probe.stage == STAGE_INDIRECT and probe.asked)
+                ):
+                    self._sample(row, now - probe.started)
                 self._end(probe)
                 return ANSWER_PROBE
         for i in range(self.relay_high):
@@ -361,21 +461,22 @@ cdef class FailureDetector:
                 return ANSWER_RELAY
         return ANSWER_NONE
 
-    cdef void _sample(self, int64_t rtt) noexcept:
-        cdef int64_t error
+    cdef void _sample(self, int32_t row, int64_t rtt) noexcept:
+        cdef uint16_t name = self.table.cards[row].zone
+        cdef Zone* zone = self._zone(row)
         if rtt < 1:
             rtt = 1
-        if self.srtt == 0:
-            self.srtt = rtt
-            self.rttvar = rtt // 2
+        _learn(&self.zones[0], rtt)
+        if name == 0:
             return
-        error = rtt - self.srtt
-        if error < 0:
-            error = -error
-        self.rttvar += (error - self.rttvar) // 4
-        self.srtt += (rtt - self.srtt) // 8
-        if self.srtt < 1:
-            self.srtt = 1
+        if zone == &self.zones[0]:
+            # The first sample of a zone. Beyond the bound its members share the estimate of all.
+            if self.zone_count == ZONES_MAX:
+                return
+            zone = &self.zones[self.zone_count]
+            zone.name = name
+            self.zone_count += 1
+        _learn(zone, rtt)
 
     cdef Probe* _asked_of(self, uint32_t seq, int32_t helper) noexcept:
         # The probe that asked this helper, with the helper struck off so that it answers once.
@@ -473,3 +574,19 @@ cdef class FailureDetector:
         relay.used = False
         relay.generation += 1
         self.relay_count -= 1
+
+
+cdef void _learn(Zone* zone, int64_t rtt) noexcept:
+    # RFC 6298 section 2, in integers.
+    cdef int64_t error
+    if zone.srtt == 0:
+        zone.srtt = rtt
+        zone.rttvar = rtt // 2
+        return
+    error = rtt - zone.srtt
+    if error < 0:
+        error = -error
+    zone.rttvar += (error - zone.rttvar) // 4
+    zone.srtt += (rtt - zone.srtt) // 8
+    if zone.srtt < 1:
+        zone.srtt = 1

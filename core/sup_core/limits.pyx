@@ -17,10 +17,13 @@ caller can reach raises ``ValueError`` with the value and the bound.
   status.
 - ``INLINE_BYTES_MAX``: with the longest key a rumor of this size fits one datagram; above it a
   header is gossiped and the body pulled by stream.
+- ``RUMORS_MAX``: eight per member of a ring of 8,000; a slot fits 16 bits.
 - ``ORIGIN_*``: what one member may occupy in everybody's store; a runaway owner starves only
   itself.
 - ``ORPHAN*_MAX``: owner rumors whose owner is not in the member table. Honest ones overtake their
   owner's card by a moment; they wait a minute for it and are collected.
+- ``FLAPS_MAX``: members whose returns are counted at once. Returns that come in numbers are not
+  counted, so this many go and come one by one within ten minutes.
 - ``PROBES_MAX``: one new probe a second and twenty questions, each three seconds at most.
 - ``RELAYS_MAX``: indirect probes that this member runs for others at once; above it nobody is
   answered.
@@ -46,7 +49,7 @@ caller can reach raises ``ValueError`` with the value and the bound.
 
 The worst case of one node, everything at its bound at once: members 65,535 × 1.1 KB (rows, cards,
 reasons) = 72 MB; rumors 64 MiB and 5 MB of indices; events 9 MB of records and 32 MiB; timers
-8 MB; unsent datagrams 6 MB; probes, relays, pulls and seeds below 0.2 MB: under 200 MB, and on top
+6 MB; unsent datagrams 6 MB; probes, relays, pulls and seeds below 0.2 MB: under 200 MB, and on top
 REQUESTS_MAX bodies of at most STREAM_BYTES_MAX while a driver does not take them. A sender who
 knows the ring's name can fill members (until the tombstone floor) and last-writer rumors (for
 good); owner rumors without an owner go by themselves.

@@ -25,7 +25,6 @@ cdef enum:
     TICK_SHIFT = 14         # a tick is 2^14 µs
 
 cdef enum Flag:
-    FLAG_SUSPICION_ARMED = 1
     FLAG_CONTACT_ARMED = 2
     FLAG_DIGESTED = 4       # part of the digest
     FLAG_NEWS_CARD = 8      # gossip the whole card, not only the status
@@ -33,6 +32,7 @@ cdef enum Flag:
     FLAG_DOUBTED = 32       # held alive on old evidence; to be probed soon
     FLAG_LISTED = 128       # in the list that is being compared
     FLAG_UNMENTIONED = 64   # not mentioned yet in the exchange that is being read
+    FLAG_HELD = 1           # shown as dead until it has answered for long enough; see told()
 
 # Precedence of evidence: epoch, then left, then incarnation, then state. One definition for
 # everybody.
@@ -96,6 +96,10 @@ cdef class MemberTable:
 
     cdef inline uint32_t _home(self, uint64_t mixed) noexcept:
         return <uint32_t> (((mixed >> 32) * self.slots) >> 32)
+
+    # The state that the protocol goes on with: a member that is held down is alive to it.
+    cdef inline uint8_t told(self, int32_t row) noexcept:
+        return <uint8_t> STATE_ALIVE if self.flags[row] & FLAG_HELD else self.states[row]
 
     # What a row's card says; pointers are good until the row gets another card.
     cdef inline uint64_t short_id(self, int32_t row) noexcept:

@@ -262,7 +262,7 @@ cdef class MemberTable:
 
         An UNSEEN row counts as alive here; only the membership decides when it is shown.
         """
-        cdef uint8_t held = self.states[row]
+        cdef uint8_t held = self.told(row)
         cdef bint same_state
         if held == STATE_UNSEEN:
             held = STATE_ALIVE

@@ -7,6 +7,7 @@ from sup_core.dissemination cimport Dissemination
 from sup_core.effects cimport Effects
 from sup_core.event_queue cimport Change, Reason
 from sup_core.failure_detector cimport FailureDetector
+from sup_core.flaps cimport Flaps
 from sup_core.hash_index cimport HashIndex
 from sup_core.identity cimport Address
 from sup_core.local_health cimport LocalHealth
@@ -37,6 +38,7 @@ cdef class Membership:
     cdef Prng prng
     cdef Effects effects
     cdef Suspicion suspicion
+    cdef Flaps flaps
     cdef LocalHealth health
     cdef Dissemination dissemination
     cdef AntiEntropy anti_entropy
@@ -61,6 +63,8 @@ cdef class Membership:
         self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser,
         Reason reason
     ) noexcept
+    cdef void release(self, int32_t row) noexcept
+    cdef void accept(self, int32_t row) noexcept
     cdef void keep_verdicts(self) noexcept
     cdef void tell_gone(self, int32_t row) noexcept
     cdef void enter(self, int32_t row, uint8_t state) noexcept

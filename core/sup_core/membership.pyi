@@ -4,6 +4,7 @@ from sup_core.anti_entropy import AntiEntropy
 from sup_core.counters import Tally
 from sup_core.dissemination import Dissemination
 from sup_core.failure_detector import FailureDetector
+from sup_core.flaps import Flaps
 from sup_core.local_health import LocalHealth
 from sup_core.member_table import MemberTable
 from sup_core.notices import Notices
@@ -16,6 +17,7 @@ class Membership:
         table: MemberTable,
         detector: FailureDetector,
         suspicion: Suspicion,
+        flaps: Flaps,
         health: LocalHealth,
         dissemination: Dissemination,
         anti_entropy: AntiEntropy,

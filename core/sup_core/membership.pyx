@@ -25,6 +25,7 @@ from sup_core.effects cimport (
 )
 from sup_core.event_queue cimport *
 from sup_core.failure_detector cimport FailureDetector
+from sup_core.flaps cimport Flaps
 from sup_core.hash_index cimport HashIndex
 from sup_core.identity cimport Address, address_equal, short_of, sip_hash
 from sup_core.limits cimport INCARNATION_JUMP_MAX, WHY_MAX, YOUNG_S_MAX
@@ -47,7 +48,7 @@ cdef class Membership:
 
     def __cinit__(
             self, MemberTable table not None, FailureDetector detector not None,
-            Suspicion suspicion not None, LocalHealth health not None,
+            Suspicion suspicion not None, Flaps flaps not None, LocalHealth health not None,
             Dissemination dissemination not None, AntiEntropy anti_entropy not None,
             Notices notices not None, Tally tally not None, ring: int
     ) -> None:
@@ -57,6 +58,7 @@ cdef class Membership:
         self.prng = detector.prng
         self.effects = detector.effects
         self.suspicion = suspicion
+        self.flaps = flaps
         self.health = health
         self.dissemination = dissemination
         self.anti_entropy = anti_entropy
@@ -204,6 +206,12 @@ cdef class Membership:
         cdef uint8_t held = self.table.states[row]
         cdef uint32_t held_epoch = self.table.epochs[row]
         cdef Admission admission
+        if (
+            self.table.flags[row] & FLAG_HELD and state == STATE_SUSPECT
+            and epoch == self.table.epochs[row]
+        ):
+            # It is not shown, so there is nothing to doubt; who shows it has told it directly.
+            return
         if held == STATE_UNSEEN and state == STATE_ALIVE and reason == REASON_ANSWERED:
             self.table.admit(row, epoch, incarnation, state)
             self.show(row, reason)
@@ -213,6 +221,13 @@ cdef class Membership:
         admission = self.table.admit(row, epoch, incarnation, state)
         if admission == ADMIT_REFUSED:
             self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
+        if (
+            held == STATE_UNSEEN and admission == ADMIT_STALE and state != STATE_ALIVE
+            and self.table.backoff_s[row] > 1
+        ):
+            # Known from disk alone, at a number higher than those who buried it had seen, and it
+            # did not answer: it is gone at that number, else the digests differed for ever.
+            admission = ADMIT_CHANGED
         if admission != ADMIT_RAISED and admission != ADMIT_CHANGED:
             return
         # With the epoch that it was entered with. Most evidence changes nothing and costs no hash;
@@ -229,7 +244,20 @@ cdef class Membership:
             if state == STATE_SUSPECT:
                 self.suspicion.end(row)
                 self.suspicion.begin_hearsay(row, accuser, self.detector.rto(), self.now)
+        elif (
+            state == STATE_ALIVE and held == STATE_DEAD and epoch == held_epoch
+            and self.flaps.returned(row, self.now)
+        ):
+            self.table.flags[row] |= FLAG_HELD
+            self.digest_in(row)
+            self.note(row, STATE_DEAD, incarnation, 0, REASON_HELD)
+        elif self.table.flags[row] & FLAG_HELD and state == STATE_DEAD:
+            # Dead again: nothing new to show, and the next return is held for longer.
+            self.release(row)
+            self.enter(row, STATE_DEAD)
+            self.note(row, state, incarnation, accuser, reason)
         else:
+            self.release(row)
             if state == STATE_SUSPECT and (held == STATE_DEAD or held == STATE_LEFT):
                 # A suspicion is the first that is heard of a new start: two transitions, told so.
                 self.enter(row, STATE_ALIVE)
@@ -272,6 +300,22 @@ cdef class Membership:
             if self.table.states[row] == STATE_DEAD:
                 self.dissemination.remove(NEWS_MEMBERS, row)
 
+    cdef void release(self, int32_t row) noexcept:
+        """Hold the member down no more; its part of the digest is the caller's."""
+        if self.table.flags[row] & FLAG_HELD:
+            self.table.flags[row] &= ~FLAG_HELD
+            self.flaps.released(row, self.now)
+
+    cdef void accept(self, int32_t row) noexcept:
+        """A member that was held down has answered for long enough: show it."""
+        if not self.table.flags[row] & FLAG_HELD:
+            return
+        self.digest_out(row)
+        self.release(row)
+        self.enter(row, STATE_ALIVE)
+        self.member_event(row, CHANGE_RETURNED, REASON_STEADY, 0)
+        self.note(row, STATE_ALIVE, self.table.incarnations[row], 0, REASON_STEADY)
+
     cdef void tell_gone(self, int32_t row) noexcept:
         # A tombstone is shown from now on, so who follows the events must hear of it too.
         if self.table.states[row] == STATE_DEAD:
@@ -285,6 +329,8 @@ cdef class Membership:
         """
         if state != STATE_SUSPECT and self.table.states[row] != STATE_SUSPECT:
             self.entered = True
+        if state == STATE_DEAD and self.table.states[row] <= STATE_SUSPECT:
+            self.flaps.died(self.now)
         if state > STATE_SUSPECT or self.table.states[row] > STATE_SUSPECT:
             self.anti_entropy.changed = self.now    # suspicions are no part of the digest
         self.suspicion.end(row)
@@ -359,7 +405,7 @@ cdef class Membership:
     cdef uint64_t row_hash(self, int32_t row, uint32_t epoch) noexcept:
         cdef uint8_t raw[40]
         cdef uint64_t words[3]
-        cdef uint8_t state = self.table.states[row]
+        cdef uint8_t state = self.table.told(row)
         memcpy(raw, self.table.id_of(row), 16)
         words[0] = epoch
         words[1] = self.table.version(row)
@@ -379,7 +425,7 @@ cdef class Membership:
 
     cdef void digest_in(self, int32_t row) noexcept:
         # The quiet time starts anew only when the digest is another one in the end.
-        cdef uint8_t state = self.table.states[row]
+        cdef uint8_t state = self.table.told(row)
         if self.table.flags[row] & FLAG_DIGESTED or state > STATE_LEFT:
             return
         if (
@@ -432,6 +478,7 @@ cdef class Membership:
         """Forget a member for good; its rumors are dropped by the caller."""
         self.digest_out(row)
         self.suspicion.end(row)
+        self.flaps.forget(row)
         self.dissemination.remove(NEWS_MEMBERS, row)
         if self.table.states[row] != STATE_UNSEEN:
             self.member_event(row, CHANGE_FORGOTTEN, REASON_FLOOR, 0)

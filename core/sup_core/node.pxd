@@ -12,6 +12,7 @@ from sup_core.effects cimport Effect, Effects
 from sup_core.event_queue cimport Change, EventQueue, Reason, SelfCode
 from sup_core.exchanges cimport Exchanges
 from sup_core.failure_detector cimport FailureDetector
+from sup_core.flaps cimport Flaps
 from sup_core.identity cimport Address
 from sup_core.local_health cimport LocalHealth
 from sup_core.member_table cimport MemberTable
@@ -42,6 +43,7 @@ cdef class Node:
     cdef FailureDetector detector
     cdef Suspicion suspicion
     cdef LocalHealth health
+    cdef Flaps flaps
     cdef Dissemination dissemination
     cdef AntiEntropy anti_entropy
     cdef Pulls pulls

@@ -62,6 +62,7 @@ from sup_core.effects cimport *
 from sup_core.event_queue cimport *
 from sup_core.exchanges cimport REQUEST_JOIN, REQUEST_PULL, Exchanges
 from sup_core.failure_detector cimport ANSWER_PROBE, FailureDetector
+from sup_core.flaps cimport Flaps
 from sup_core.identity cimport (
     ADDRESS_BYTES,
     Address,
@@ -173,6 +174,7 @@ cdef class Node:
         self.store = RumorStore(self.prng.draw(), self.ring, ~self.ring)
         self.detector = FailureDetector(self.table, self.timers, self.prng, self.effects)
         self.suspicion = Suspicion(self.timers, self.prng, self.effects)
+        self.flaps = Flaps(self.table, self.timers, self.prng, self.effects)
         self.health = LocalHealth()
         self.dissemination = Dissemination(self.table, self.prng)
         self.anti_entropy = AntiEntropy()
@@ -185,8 +187,8 @@ cdef class Node:
             self.table, self.store, self.dissemination, self.suspicion, self.outbox, self.ring
         )
         self.membership = Membership(
-            self.table, self.detector, self.suspicion, self.health, self.dissemination,
-            self.anti_entropy, self.notices, self.tally, self.ring
+            self.table, self.detector, self.suspicion, self.flaps, self.health,
+            self.dissemination, self.anti_entropy, self.notices, self.tally, self.ring
         )
         self.rumor_rules = Rumors(
             self.table, self.store, self.stamps, self.pulls, self.dissemination,
@@ -201,6 +203,7 @@ cdef class Node:
         # The settings live in this object, which outlives its parts.
         self.detector.settings = &self.settings
         self.suspicion.settings = &self.settings
+        self.flaps.settings = &self.settings
         self.dissemination.settings = &self.settings
         self.anti_entropy.settings = &self.settings
         self.membership.settings = &self.settings
@@ -608,6 +611,8 @@ cdef class Node:
         found["rumor_bytes"] = self.store.size
         found["rumors_orphaned"] = self.rumor_rules.orphans
         found["members_live"] = self.table.live_count + 1
+        found["members_held"] = self.flaps.held_count
+        found["hold_longest_us"] = self.flaps.hold_longest
         found["members_rows"] = self.table.rows - self.table.free_count
         found["rto_us"] = self.detector.rto()
         found["news_dropped"] = self.dissemination.dropped
@@ -817,6 +822,7 @@ cdef class Node:
     cdef void _ack_message(self, Message* m, int32_t row) noexcept:
         if row <= 0:
             return
+        self.flaps.answered(row, m.seq)
         if self.detector.acked(m.seq, row, self.now) == ANSWER_PROBE:
             self._somebody_answered()
             if self.table.states[row] == STATE_SUSPECT:
@@ -826,7 +832,7 @@ cdef class Node:
 
     cdef void _ping_req_message(self, Message* m, int32_t row) noexcept:
         cdef int32_t subject
-        if row <= 0 or self.table.states[row] > STATE_SUSPECT:
+        if row <= 0 or self.table.told(row) > STATE_SUSPECT:
             return
         subject = self.table.find(m.subject)
         if subject > 0 and self.table.states[subject] != STATE_UNSEEN:
@@ -855,7 +861,7 @@ cdef class Node:
     cdef void _compare(self, uint64_t digest, int32_t row) noexcept:
         # Digests differ for long enough: compare the latest changes, or say in one datagram where.
         cdef int64_t window
-        if self.membership.leaving or self.table.states[row] > STATE_SUSPECT:
+        if self.membership.leaving or self.table.told(row) > STATE_SUSPECT:
             return
         if not self.anti_entropy.should_exchange(digest, self.now):
             return
@@ -870,7 +876,7 @@ cdef class Node:
 
     cdef void _buckets_message(self, Message* m, int32_t row) noexcept:
         cdef uint8_t bits[BUCKET_MAP_BYTES]
-        if row <= 0 or self.table.states[row] > STATE_SUSPECT or self.membership.leaving:
+        if row <= 0 or self.table.told(row) > STATE_SUSPECT or self.membership.leaving:
             return
         if self.anti_entropy.differing(m.bits, bits) and self.anti_entropy.take_turn(self.now):
             self.comparisons.ask(self.table.address(row), bits, False, 0)
@@ -932,6 +938,8 @@ cdef class Node:
         elif effect.what == EFFECT_PROBE:
             if not self.membership.leaving:
                 self.detector.start(row, self.now)
+        elif effect.what == EFFECT_ACCEPT:
+            self.membership.accept(row)
         elif effect.what == EFFECT_ASK:
             self._ask(row, STATE_DEAD, <uint32_t> (effect.number >> 32), <uint32_t> effect.number)
         elif effect.what == EFFECT_FAILED:
@@ -1019,6 +1027,10 @@ cdef class Node:
 
     cdef void _fire(self, Timer* timer) noexcept:
         cdef int32_t row = timer.row
+        # A timer that fires later than an answer may take was not waited for: the node stood still.
+        cdef int64_t late = self.now - timer.when
+        if late < self.detector.rto():
+            late = 0
         if timer.kind == TIMER_PERIOD:
             if not self.membership.leaving:
                 self.detector.period(self.now)
@@ -1029,11 +1041,13 @@ cdef class Node:
         elif timer.kind == TIMER_GOSSIP:
             self.dissemination.armed = False
         elif timer.kind == TIMER_PROBE:
-            self.detector.probe_due(row, timer.generation, self.now)
+            self.detector.probe_due(row, timer.generation, late, self.now)
         elif timer.kind == TIMER_RELAY:
             self.detector.relay_due(row, timer.generation, self.now)
         elif timer.kind == TIMER_SUSPICION:
-            self.suspicion.due(row, timer.generation, self.now)
+            self.suspicion.due(row, timer.generation, late, self.now)
+        elif timer.kind == TIMER_FLAP:
+            self.flaps.due(row, timer.generation, late, self.now)
         elif timer.kind == TIMER_CONTACT:
             if self.table.generations[row] == timer.generation:
                 self.table.flags[row] &= ~FLAG_CONTACT_ARMED
@@ -1118,7 +1132,7 @@ cdef class Node:
         cdef int32_t i
         cdef int64_t age
         for i in range(1, self.table.rows):
-            if self.table.states[i] < STATE_DEAD or self.table.states[i] == STATE_FREE:
+            if self.table.told(i) < STATE_DEAD or self.table.states[i] == STATE_FREE:
                 continue
             age = self.now - self.table.since(i)
             if age > floor // 2:
@@ -1128,6 +1142,7 @@ cdef class Node:
                 self.membership.forget(i)
         self.rumor_rules.sweep()
         self.exchanges.expire()
+        self.flaps.sweep(self.now)
 
 
 def _rumor_order(rumor):

@@ -96,7 +96,7 @@ cdef class Packets:
 
     cdef bint put_status(self, Writer* w, int32_t row) noexcept:
         cdef size_t size = w.size
-        cdef uint8_t state = self.table.states[row]
+        cdef uint8_t state = self.table.told(row)
         if state >= STATE_UNSEEN:
             return False
         write_status(w, self.table.short_id(row), state, self.table.epochs[row],
@@ -120,7 +120,7 @@ cdef class Packets:
     cdef bint _put_card(self, Writer* w, int32_t row, uint32_t age_s) noexcept:
         cdef Message m
         cdef size_t size = w.size
-        cdef uint8_t state = self.table.states[row]
+        cdef uint8_t state = self.table.told(row)
         if state == STATE_FREE:
             return False
         # A suspicion is not told by card: who only reads it would count as an accuser.

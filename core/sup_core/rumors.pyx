@@ -350,7 +350,7 @@ cdef class Rumors:
         row = self.table.find(short_of(blob.origin))
         if row < 0 or memcmp(self.table.id_of(row), blob.origin, 16) != 0:
             return _ORPHAN
-        state = self.table.states[row]
+        state = self.table.told(row)
         if row == 0 or state <= STATE_SUSPECT:
             return _COUNTS
         if state != STATE_DEAD and state != STATE_LEFT:

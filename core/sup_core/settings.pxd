@@ -12,6 +12,9 @@ cdef struct Settings:
     int64_t second_look_us
     int64_t pause_tolerance_us
     int64_t bystander_wait_us
+    int flap_returns
+    int64_t flap_window_us
+    int64_t flap_hold_us
     int64_t contact_min_us
     int64_t contact_max_us
     int questions_per_second

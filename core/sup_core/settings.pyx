@@ -14,6 +14,9 @@ cdef int settings_read(Settings* out, object config) except -1:
     out.second_look_us = config.second_look_us
     out.pause_tolerance_us = config.pause_tolerance_us
     out.bystander_wait_us = config.bystander_wait_us
+    out.flap_returns = config.flap_returns
+    out.flap_window_us = config.flap_window_us
+    out.flap_hold_us = config.flap_hold_us
     out.contact_min_us = config.contact_min_us
     out.contact_max_us = config.contact_max_us
     out.questions_per_second = config.questions_per_second

@@ -32,6 +32,6 @@ cdef class Suspicion:
     cdef void again(self, int32_t row, int64_t when) noexcept
     cdef void end(self, int32_t row) noexcept
     cdef uint64_t accuser(self, int32_t row) noexcept
-    cdef void due(self, int32_t slot, uint32_t generation, int64_t now) noexcept
+    cdef void due(self, int32_t slot, uint32_t generation, int64_t late, int64_t now) noexcept
     cdef Suspect* _slot(self, int32_t row) noexcept
     cdef void _arm(self, Suspect* suspect, int64_t now) noexcept

@@ -148,14 +148,18 @@ cdef class Suspicion:
         cdef int32_t at = self.index.find(<uint64_t> row)
         return self.slots[at].accuser if at >= 0 else 0
 
-    cdef void due(self, int32_t slot, uint32_t generation, int64_t now) noexcept:
-        """Ask the suspect again, or say that its time is up."""
+    cdef void due(self, int32_t slot, uint32_t generation, int64_t late, int64_t now) noexcept:
+        """Ask the suspect again, or say that its time is up.
+
+        ``late``: for how long this node stood still; that time is not the suspect's.
+        """
         cdef Suspect* suspect
         if slot >= self.slot_count:
             return
         suspect = &self.slots[slot]
         if suspect.row < 0 or suspect.generation != generation:
             return
+        suspect.deadline += late
         if now >= suspect.deadline:
             self.effects.add(
                 EFFECT_EXPIRED, suspect.row, -1, suspect.checks, now, suspect.first_hand

@@ -13,6 +13,7 @@ cdef enum TimerKind:
     TIMER_LEAVE = 10
     TIMER_DOUBTS = 11
     TIMER_NEWCOMER = 12     # the next try for a snapshot
+    TIMER_FLAP = 13         # row: a flapping member
 
 cdef struct Timer:
     int64_t when

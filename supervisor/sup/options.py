@@ -40,5 +40,7 @@ class SupervisorOptions:
     """Service given on the command line; its spec file is written before the first
     reconciliation.
     """
-    pause_tolerance_s: float = 2.0
-    """How long a member may stall without being declared dead, seconds."""
+    profile: str = "lan"
+    """Timing of the gossip for one site (``lan``), several (``wan``) or one host (``local``)."""
+    pause_tolerance_s: float | None = None
+    """How long a member may stall without being declared dead, seconds; None: the profile's."""

@@ -41,7 +41,7 @@ from sup.plugins import Plugins, load
 from sup.ring import Ring, RingOptions
 from sup.service_teller import ServiceTeller
 from sup.services import Loaded, Services, check_environment, resolve
-from sup_core.config import Config
+from sup_core.config import PROFILES, Config
 from sup_core.events import Member, MemberChange, MemberEvent, MemberState, RumorEvent, SelfEvent
 
 log = logging.getLogger("sup.supervisor")
@@ -96,7 +96,7 @@ async def run(options: SupervisorOptions) -> int:
             advertise=options.advertise,
             peers=options.peers,
             tags={},
-            config=Config(pause_tolerance_us=int(options.pause_tolerance_s * 1_000_000)),
+            config=gossip_config(options),
         ),
         ready=ready,
     )
@@ -105,6 +105,14 @@ async def run(options: SupervisorOptions) -> int:
         return await supervisor.run()
     finally:
         await ring.close()
+
+
+def gossip_config(options: SupervisorOptions) -> Config:
+    """Return the gossip's settings: those of the profile, with the tolerance if one was given."""
+    profile = PROFILES[options.profile]
+    if options.pause_tolerance_s is None:
+        return profile()
+    return profile(pause_tolerance_us=round(options.pause_tolerance_s * 1_000_000))
 
 
 class Supervisor:

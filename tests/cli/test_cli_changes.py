@@ -228,7 +228,8 @@ def test_run_options_and_environment_arrive(
     monkeypatch.setenv("SUP_LISTEN_HTTP", "off")
     done = sup(
         *("run", str(package), "--plugin", "jinja", "--plugin", "leader", "--topology", "leader"),
-        *("--supervisor-name", "anna", "--pause-tolerance", "0.5", "--log-format", "json"),
+        *("--supervisor-name", "anna", "--pause-tolerance", "500ms", "--log-format", "json"),
+        *("--profile", "wan"),
     )
     assert done.code == 0, done.err
     (options,) = started
@@ -236,6 +237,7 @@ def test_run_options_and_environment_arrive(
     assert options.plugins == ("jinja", "leader")
     assert options.listen_http is None
     assert (options.name, options.pause_tolerance_s, options.log_format) == ("anna", 0.5, "json")
+    assert options.profile == "wan"
     assert (options.service.name, options.service.topology) == ("web", "leader")
     assert options.service.package_dir == str(package)
 
@@ -288,3 +290,15 @@ def test_plugin_list_without_and_with_a_supervisor(
     assert active["standalone"] is True
     assert active["none"] is False
     assert "topology standalone" in sup("plugin", "list").out
+
+
+def test_run_profile_and_tolerance_make_the_gossip_settings() -> None:
+    """The profile gives the tolerance unless one was given."""
+    from sup.options import SupervisorOptions
+    from sup.supervisor import gossip_config
+    from sup_core.config import Config
+
+    assert gossip_config(SupervisorOptions()) == Config()
+    assert gossip_config(SupervisorOptions(profile="wan")) == Config.wan()
+    given = SupervisorOptions(profile="local", pause_tolerance_s=0.5)
+    assert gossip_config(given) == Config.local(pause_tolerance_us=500_000)

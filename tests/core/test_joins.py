@@ -110,7 +110,9 @@ def test_newcomer_that_is_refused_asks_another_after_a_wait() -> None:
     contacts = b"".join(address(k) for k in range(1, 17))
     item = card(member_id(0), "m0", address(0))
     node.handle_datagram(packet(member_id(0), [WELCOME, contacts], item), address(0), 1000)
-    asked, times, now = [], [], 1000
+    asked: list[bytes] = []
+    times: list[int] = []
+    now = 1000
     request = node.poll_request()
     while request is not None and len(asked) < 50:
         asked.append(request[1])

@@ -47,6 +47,7 @@ class Probe:
     pings_left: int = 0
     needed: int = 0
     turn: int = 0
+    repeated: bool = False
 
 
 @dataclass(eq=False)

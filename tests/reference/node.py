@@ -212,6 +212,11 @@ class ReferenceNode(Probing):
         else:
             self.changed_state(who, held, said, accuser, own=own)
         self.news.members.put(who.short)
+        if not self.live():
+            # Nobody is left to tell: old verdicts are no news for who comes back.
+            for one in self.members.values():
+                if one is not self.me and one.shown and one.state == State.DEAD:
+                    self.news.members.items.pop(one.short, None)
 
     def changed_state(
         self, who: Member, held: Evidence, said: Evidence, accuser: int, *, own: bool
@@ -222,6 +227,8 @@ class ReferenceNode(Probing):
             self.event("returned", who)
         self.enter(who, said.state)
         if said.state == State.ALIVE:
+            # What began before it showed that it lives says nothing about it now.
+            self.probes = [one for one in self.probes if one.target is not who]
             if said.epoch > held.epoch and who.version >> 16 == said.epoch:
                 who.news_card = True
             change = {State.SUSPECT: "refuted", State.ALIVE: "updated"}.get(held.state, "returned")
@@ -341,11 +348,16 @@ class ReferenceNode(Probing):
         if sender is not None and sender is not self.me:
             if sender.shown and sender.state in (State.SUSPECT, State.DEAD):
                 answer.append(self.status(sender))
-            self.send(source, answer, news=source == sender.address)
-            self.compare(theirs, sender)
-            return
+            if source == sender.address:
+                self.send(source, answer, news=True)
+                self.compare(theirs, sender)
+                return
+            moved = theirs != self.digest()
+        else:
+            moved = True
+        # Who is not known, or has moved, is asked for its card.
         self.send(source, answer, news=False)
-        if self.question():
+        if moved and self.question():
             answered = wire.size(answer, self.head())
             self.greet(wire.JOIN, source, max(0, AMPLIFICATION_MAX * size - answered))
 
@@ -354,7 +366,9 @@ class ReferenceNode(Probing):
         probe = next((p for p in self.probes if p.seq == seq and p.target is sender), None)
         if probe is not None:
             # Karn: only a ping that was sent once gives a sample.
-            if probe.stage == Stage.DIRECT or (probe.stage == Stage.INDIRECT and probe.helpers):
+            once = probe.stage == Stage.DIRECT
+            once = once or (probe.stage == Stage.INDIRECT and bool(probe.helpers))
+            if once and not probe.repeated:
                 self.trip.sample(self.now - probe.started)
             self.probes.remove(probe)
             self.somebody_answered(sender)

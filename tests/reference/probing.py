@@ -58,7 +58,8 @@ class Probing(Base):
         probed = {probe.target.short for probe in self.probes}
         free = [one for one in self.live() if one.short not in probed]
         ahead = self.in_id_order()
-        if self.in_order and ahead and ahead[0] in free:
+        ahead = [one for one in ahead if one in free]
+        if self.in_order and ahead:
             self.probe(ahead[0])
             return
         if not free:
@@ -95,15 +96,38 @@ class Probing(Base):
     def wait_for(self, probe: Probe, wait: int) -> None:
         """Look at a probe again after a wait; earlier waits of it are void."""
         probe.turn += 1
-        turn = probe.turn
-        self.arm(
-            self.now + wait,
-            lambda: self.stage_over(probe) if probe in self.probes and probe.turn == turn else None,
-        )
+        turn, due = probe.turn, self.now + wait
 
-    def stage_over(self, probe: Probe) -> None:
-        """A stage ended without the target's answer."""
+        def over() -> None:
+            if probe in self.probes and probe.turn == turn:
+                self.stage_over(probe, self.late(due))
+
+        self.arm(due, over)
+
+    def late(self, due: int) -> int:
+        """For how long this node stood still, if for longer than an answer may take."""
+        late = self.now - due
+        return late if late >= self.trip.timeout() else 0
+
+    def stage_over(self, probe: Probe, late: int) -> None:
+        """A stage ended without the target's answer; one that ended late is asked once more."""
         rto = self.trip.timeout()
+        if late and not probe.repeated:
+            probe.repeated = True
+            probe.failed_at += late
+            if probe.stage == Stage.SECOND_LOOK:
+                probe.pings_left += 1
+            else:
+                self.effects.append(lambda: self.ping(probe.target, probe.seq))
+                if probe.stage == Stage.LAST_CHECK:
+                    probe.answers = 0
+                    self.ask_helpers(probe, self.config.last_check_probes, 2 * rto)
+                    probe.needed = min(probe.needed, len(probe.helpers))
+                    self.wait_for(probe, 3 * rto)
+                else:
+                    probe.stage, probe.helpers, probe.answers = Stage.DIRECT, [], 0
+                    self.wait_for(probe, rto)
+                return
         if probe.stage == Stage.DIRECT:
             probe.stage = Stage.INDIRECT
             self.ask_helpers(probe, self.config.indirect_probes, 2 * rto - self.trip.smoothed)
@@ -112,6 +136,8 @@ class Probing(Base):
             self.wait_for(probe, 2 * rto)
             return
         if probe.stage == Stage.LAST_CHECK:
+            if late:
+                probe.needed = 255
             self.probes.remove(probe)
             self.effects.append(lambda: self.checked(probe))
             return
@@ -134,7 +160,7 @@ class Probing(Base):
         self.wait_for(probe, self.config.second_look_us // SECOND_LOOK_PINGS)
 
     def ask_helpers(self, probe: Probe, count: int, budget: int) -> None:
-        """Ask others to ping: alive ones, all but one of them heard from lately."""
+        """Ask others to ping: alive ones, three of five of them heard from lately."""
         able = [one for one in self.alive() if one is not probe.target]
         wanted = min(count, len(able))
         at = 1 if probe.stage == Stage.LAST_CHECK else 0
@@ -147,7 +173,8 @@ class Probing(Base):
         assert len({one.short for one in chosen}) == wanted, "a helper asked twice"
         lately = [one for one in able if one.short in self.recent]
         known = sum(one in lately for one in chosen)
-        assert known >= min(count - 1, len(lately), wanted), "strangers asked before friends"
+        share = (count + 1) * 3 // 5
+        assert known >= min(share, len(lately), wanted), "strangers asked before friends"
         probe.helpers, probe.silent = chosen, list(chosen)
         for helper in chosen:
             self.effects.append(lambda helper=helper: self.ask_helper(helper, probe, budget))
@@ -201,6 +228,7 @@ class Probing(Base):
         def fire() -> None:
             if self.suspicions.get(who.short) is not against or against.turn != turn:
                 return
+            against.deadline += self.late(due)
             if self.now >= against.deadline:
                 checks, first_hand = against.checks, against.first_hand
                 against.checks += 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pytest
 
-from sup_core.config import Config
 from sup_core.events import MemberChange
 from sup_core.simulator import Simulator
 from sup_core.simulator_bounds import form, settle
@@ -71,24 +70,32 @@ def test_ring_of_a_few_finds_a_crash_within_five_seconds(members: int) -> None:
 
 
 def test_survivors_of_a_mass_crash_do_not_distrust_themselves() -> None:
-    """Half of 60 crash: helpers that are dead themselves say nothing about who asked them."""
-    sim = ring(60)
-    for index in range(30):
-        sim.crash(index, host=True)
-    worst = 0
-    for _ in range(20):
-        sim.run(0.5)
-        scores = sorted(sim.node_of(index).local_health() for index in range(30, 60))
-        worst = max(worst, scores[15])
-    assert worst <= 2
+    """Half of 60 crash: helpers that are dead themselves say nothing about who asked them.
+
+    The scores of all survivors, summed over 20 looks in 10 s, are 0 to 10."""
+    total = 0
+    for seed in (1, 2, 3):
+        sim = ring(60, seed=seed)
+        for index in range(30):
+            sim.crash(index, host=True)
+        for _ in range(20):
+            sim.run(0.5)
+            total += sum(sim.node_of(index).local_health() for index in range(30, 60))
+    assert total <= 60
 
 
 def test_silence_to_a_question_counts() -> None:
-    """Nine of ten of 40 crash: all known within 25 s."""
-    sim = ring(40)
-    for index in range(36):
-        sim.crash(index, host=True)
-    sim.run_until(lambda: all(sim.ending(index).unaware == 0 for index in range(36)), 25.0)
+    """Nine of ten of 100 crash, three times: all is known after 13 to 15 s each."""
+    took = 0.0
+    for seed in (1, 2, 3):
+        sim = ring(100, seed=seed)
+        for index in range(90):
+            sim.crash(index, host=True)
+        while any(sim.ending(index).unaware for index in range(90)):
+            sim.run(0.2)
+            assert sim.now_us < 140_000_000
+        took += sim.now_us / 1e6 - 20.0
+    assert took <= 55.0
 
 
 def test_suspicions_start_no_exchange() -> None:
@@ -119,12 +126,12 @@ def test_member_refuted_often_is_still_heard_when_it_is_accused() -> None:
 
 
 def test_time_out_is_measured_though_no_peer_is_probed_twice() -> None:
-    """300 members 60 ms apart: after a minute every time-out is below the largest one."""
-    network = Network(latency_us=30_000, tail=0.0, tail_us=30_000)
-    sim = ring(300, network=network)
+    """300 members on a local network: after a minute all time-outs are at the floor of 20 ms, not
+    at the 200 ms of who has no sample."""
+    sim = ring(300)
     sim.run(40.0)
     worst = max(sim.node_of(index).counters()["rto_us"] for index in range(300))
-    assert worst < Config().rto_max_us * 4 // 5
+    assert worst < 60_000
 
 
 def test_rumor_goes_to_all_targets_of_a_tick() -> None:

@@ -20,20 +20,20 @@ FLOORS: dict[int, str] = {
     0: """
         sup_core sup_core.limits sup_core.errors sup_core.config sup_core.settings sup_core.prng
         sup_core.events sup_core.kinds sup_core.identity sup_core.effects sup_core.counters
-        sup_core.blobs sup_core.card_pool sup_core.stamps sup
+        sup_core.blobs sup_core.stamps sup
     """,
     # Wire: the only modules that know the packet format.
     1: "sup_core.cursor sup_core.codec",
     # Stores: C arrays and queues.
     2: """
         sup_core.timers sup_core.member_table sup_core.rumor_store sup_core.hash_index
-        sup_core.event_queue sup_core.outbox sup_core.notices
+        sup_core.card_pool sup_core.event_queue sup_core.outbox sup_core.notices
     """,
     # Mechanisms: siblings that never import each other.
     3: """
         sup_core.failure_detector sup_core.suspicion sup_core.local_health sup_core.dissemination
         sup_core.anti_entropy sup_core.pulls sup_core.seeds sup_core.doubts
-        sup_core.newcomer
+        sup_core.newcomer sup_core.flaps
     """,
     # The node, and what it is made of besides the mechanisms.
     4: """
@@ -56,7 +56,7 @@ FLOORS: dict[int, str] = {
     8: """
         sup.ring sup.service sup.service_* sup.services sup.group_configs sup.plugins sup.plugin_api
         sup.testing sup.testing.* sup.gateway sup.gateway_* sup.routes sup.control sup.api sup.logs
-        sup.defaults sup.options sup.pace sup.supervisor
+        sup.defaults sup.options sup.pace sup.supervisor sup.simulation sup.simulation_plot
     """,
     # Faces.
     9: "sup.cli sup.cli.* sup.demo sup.demo_* sup.__main__",

@@ -35,6 +35,7 @@ COMMANDS = {
     "depart": "Declare a dead member to have left for good.",
     "plugin": "Show the plugins that are installed.",
     "demo": "Watch three supervisors form a ring and run a service.",
+    "simulate": "Ask what a ring of a given size would do on a given network.",
     "completion": "Print the completion script for a shell.",
 }
 """Subcommand -> its one-line help. The module is ``sup.cli.NAME`` and holds ``command``."""

@@ -24,12 +24,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class SecondsRange(click.FloatRange):
-    """Seconds within bounds; ``nan`` is within none, which click's own range does not see."""
+    """Seconds within bounds, also written ``2s`` or ``500ms``.
+
+    ``nan`` is within none, which click's own range does not see.
+    """
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        seconds: float = super().convert(value, param, ctx)
+        factor = 1.0
+        if isinstance(value, str):
+            for unit, size in (("ms", 0.001), ("s", 1.0)):
+                if value.endswith(unit) and value[-len(unit) - 1 : -len(unit)].isdigit():
+                    value, factor = value[: -len(unit)], size
+                    break
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number of seconds; write 2, 2s or 500ms", param, ctx)
+        seconds: float = super().convert(number * factor, param, ctx)
         if seconds != seconds:
             self.fail(f"{value} is not a number of seconds", param, ctx)
         return seconds

@@ -115,14 +115,22 @@ Exit codes:
 )
 @state_dir_option
 @click.option(
+    "--profile",
+    type=click.Choice(["lan", "wan", "local"]),
+    default="lan",
+    show_default=True,
+    envvar="SUP_PROFILE",
+    show_envvar=True,
+    help="Timing of the gossip: one site, several sites, or one host.",
+)
+@click.option(
     "--pause-tolerance",
     "pause_tolerance_s",
     metavar="SECONDS",
     type=SecondsRange(0.0, 3600.0),
-    default=2.0,
-    show_default=True,
     envvar="SUP_PAUSE_TOLERANCE",
     show_envvar=True,
+    show_default="2s; wan 4s, local 1s",
     help="A member that stops for less is never declared dead; detection takes this much longer.",
 )
 @click.option(
@@ -158,7 +166,8 @@ def command(
     advertise: str | None,
     listen_http: str,
     state_dir: Path,
-    pause_tolerance_s: float,
+    profile: str,
+    pause_tolerance_s: float | None,
     log_format: str,
     log_level: str,
 ) -> int:
@@ -194,6 +203,7 @@ def command(
             log_format="json" if log_format == "json" else "text",
             log_level=log_level,
             service=service,
+            profile=profile,
             pause_tolerance_s=pause_tolerance_s,
         )
     )
