@@ -32,14 +32,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import report
+import report
+from bench import charts
 from bench.peers.memberlist_node import Directory, MemberlistNode
 from bench.peers.memberlist_rules import Settings
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sup.model import charts
 from sup_core.config import Config
 from sup_core.simulator import Simulator
 from sup_core.simulator_experiments import crash
@@ -212,8 +212,8 @@ def measure(options: argparse.Namespace, console: Console) -> list[dict[str, Any
     return records
 
 
-def plot(records: list[dict[str, Any]], members: int, fault: str, stalled: int) -> str:
-    """Return the chart of one share of stalled members."""
+def plot(path: Path, records: list[dict[str, Any]], members: int, fault: str, stalled: int) -> bool:
+    """Draw the chart of one share of stalled members; return whether that was possible."""
     lines = []
     hours = max(r["hours"] for r in records)
     floor = 10 ** math.floor(math.log10(0.5 / hours))
@@ -224,7 +224,8 @@ def plot(records: list[dict[str, Any]], members: int, fault: str, stalled: int) 
             if (r["system"], r["fault"], r["stalled"]) == (system, fault, stalled)
         )
         lines.append(charts.Line(system, points, marks=True))
-    return charts.render(
+    return charts.save(
+        path,
         f"{stalled} of {members} stall ({fault}); {floor:g} stands for none in {hours:.0f} hours",
         charts.Axis("median time until all know of a crash, s", low=0.0),
         charts.Axis("healthy members declared dead per member-hour", low=floor, log=True),
@@ -282,8 +283,8 @@ def write_results(records: list[dict[str, Any]], options: argparse.Namespace) ->
     pictures = []
     for fault, stalled in product(options.fault, options.stalled):
         name = f"curve_{fault}_{stalled}.svg"
-        (PLOTS / name).write_text(plot(records, options.members, fault, stalled))
-        pictures.append(f"![{stalled} stalled, {fault}]({PLOTS.name}/{name})")
+        if plot(PLOTS / name, records, options.members, fault, stalled):
+            pictures.append(f"![{stalled} stalled, {fault}]({PLOTS.name}/{name})")
     lines = [
         report.machine(),
         "",

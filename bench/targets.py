@@ -35,6 +35,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import charts
 import memory as weigh
 import report
 from bench.peers.memberlist_node import Directory, MemberlistNode
@@ -44,7 +45,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from target_table import TARGETS, Job, Target
 
-from sup.model import charts
 from sup_core.bench_hooks import PacketBench
 from sup_core.config import Config
 from sup_core.node import Node
@@ -459,10 +459,9 @@ def _plot(
 ) -> list[tuple[str, str]]:
     if not lines:
         return []
-    PLOTS.mkdir(exist_ok=True)
-    text = charts.render(title, charts.Axis(x, low=0.0), charts.Axis(y, low=0.0), lines)
-    (PLOTS / f"{name}.svg").write_text(text)
-    return [(title, f"{name}.svg")]
+    path = PLOTS / f"{name}.svg"
+    drawn = charts.save(path, title, charts.Axis(x, low=0.0), charts.Axis(y, low=0.0), lines)
+    return [(title, path.name)] if drawn else []
 
 
 def finite(value: Any) -> Any:
