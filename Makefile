@@ -100,6 +100,10 @@ campaign: build ## many seeds in the simulator, each replayed, then member-hours
 	@$(BIN)/python bench/campaign.py --scenario stalls --member-hours $(HOURS) $(ARGS)
 	@$(BIN)/python bench/campaign.py --scenario pauses --member-hours $(HOURS)0 $(ARGS)
 
+.PHONY: campaign-small
+campaign-small: build ## what CI runs: 2,000 seeds of 3 to 16 members under all faults
+	@$(BIN)/python bench/campaign.py --small --seeds 2000 --jobs 2 --quiet $(ARGS)
+
 .PHONY: memory
 memory: build ## bytes per member and per pair of simulated rings (ARGS="--members 100 1000 2000")
 	@$(BIN)/python bench/memory.py $(ARGS)

@@ -68,7 +68,7 @@ LABELS = {
 """Measures in words; others are shown by their names."""
 
 
-class Share(click.ParamType):
+class Share(click.ParamType):  # type: ignore[type-arg]
     """A probability: ``5%`` or ``0.05``."""
 
     name = "share"
@@ -86,7 +86,7 @@ class Share(click.ParamType):
         return share
 
 
-class Span(click.ParamType):
+class Span(click.ParamType):  # type: ignore[type-arg]
     """A length of time, ``300us``, ``40ms``, ``2s`` or ``5m``; a bare number is in seconds."""
 
     name = "time"
@@ -109,7 +109,7 @@ class Span(click.ParamType):
         return round(us)
 
 
-class Setting(click.ParamType):
+class Setting(click.ParamType):  # type: ignore[type-arg]
     """``NAME=VALUE``."""
 
     name = "setting"
@@ -307,16 +307,17 @@ def _list(as_json: bool) -> None:
     from sup.simulation import knobs
     from sup_core.simulator_experiments import EXPERIMENTS
 
-    rows = []
-    for name, experiment in EXPERIMENTS.items():
-        words = (experiment.script.__doc__ or "").partition("\n\n")[0].split()
-        rows.append({"name": name, "about": " ".join(words), "settings": knobs(name)})
+    about = {
+        name: " ".join((experiment.script.__doc__ or "").partition("\n\n")[0].split())
+        for name, experiment in EXPERIMENTS.items()
+    }
     if as_json:
+        rows = [{"name": name, "about": about[name], "settings": knobs(name)} for name in about]
         echo_json({"experiments": rows})
         return
-    for row in rows:
-        click.echo(f"{row['name']}: {row['about']}")
-        told = ", ".join(f"{key}={_plain(value)}" for key, value in row["settings"].items())
+    for name, words in about.items():
+        click.echo(f"{name}: {words}")
+        told = ", ".join(f"{key}={_plain(value)}" for key, value in knobs(name).items())
         click.echo(f"    {told or 'no settings'}")
 
 
