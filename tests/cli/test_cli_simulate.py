@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Sup
+from tests.source.house import ROOT
 
 from sup import simulation
 from sup.cli import simulate
@@ -192,3 +193,32 @@ def test_size_has_three_digits() -> None:
         "5.56 MB",
         "2 GB",
     ]
+
+
+def _documented() -> list[str]:
+    text = (ROOT / "docs" / "gossip.md").read_text()
+    return [
+        line.partition("#")[0].strip() for line in text.splitlines() if line.startswith("sup s")
+    ]
+
+
+@pytest.mark.parametrize("line", _documented())
+def test_simulate_as_documented_is_understood(
+    sup: Sup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """Every command of the page is one that can be asked; it is not run, it is checked."""
+    asked: list[simulation.Question] = []
+
+    def answer(question: simulation.Question, watch: object) -> simulation.Answer:
+        asked.append(question)
+        return simulation.Answer(question, {}, 0.0)
+
+    monkeypatch.setattr(simulation, "answer", answer)
+    monkeypatch.chdir(tmp_path)
+    words = line.split()[1:]
+    if "--plot" in words:
+        pytest.importorskip("matplotlib")
+        assert "nothing to draw" in sup(*words).err
+    else:
+        assert sup(*words).code == 0
+    assert asked or "--list" in words
