@@ -1,4 +1,4 @@
-"""Draw the pictures of ``docs/gossip.md`` anew: ``python docs/pictures/draw.py`` (needs matplotlib).
+"""Draw the pictures of ``docs/gossip.md``: ``python docs/pictures/draw.py`` (needs matplotlib).
 
 Everything is simulated; the same code gives the same bytes.
 """

@@ -39,6 +39,9 @@ MEMBER_BYTES = 24_000
 DEFAULT = ("join", "steady", "rumor", "crash")
 """The tour: how fast does it form, what does it cost, how fast is news, how fast is a crash."""
 
+TAIL_US = 20_000
+"""The end of the latency's tail in a network that nobody says anything about."""
+
 POLL_S = 0.1
 
 
@@ -113,7 +116,7 @@ def check(question: Question) -> None:
         if name not in EXPERIMENTS:
             raise OperatorError(f"no experiment {name!r}; there are {', '.join(EXPERIMENTS)}")
         try:
-            Network(**EXPERIMENTS[name].network, **_beyond(name, question.network))
+            network_of(name, question)
             config_of(question)
         except ValueError as error:
             raise OperatorError(str(error)) from None
@@ -144,13 +147,16 @@ def config_of(question: Question) -> Config:
 
 
 def network_of(experiment: str, question: Question) -> Network:
-    """The network of an experiment, with what the question says about it."""
-    return Network(**{**EXPERIMENTS[experiment].network, **question.network})
+    """The network of an experiment, with what the question says about it.
 
-
-def _beyond(experiment: str, network: Mapping[str, float]) -> dict[str, Any]:
-    known = EXPERIMENTS[experiment].network
-    return {name: value for name, value in network.items() if name not in known}
+    A longer latency without a word about its tail gets one of ten times as much: a tail of the
+    default's 20 ms would be none. Raises: ValueError for what is no value.
+    """
+    said = dict(question.network)
+    if "latency_us" in said and "tail_us" not in said:
+        said["tail_us"] = max(TAIL_US, 10 * said["latency_us"])
+    values: dict[str, Any] = {**EXPERIMENTS[experiment].network, **said}
+    return Network(**values)
 
 
 def knobs(experiment: str) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def complete_experiment(_ctx: Any, _param: Any, incomplete: str) -> list[str]:
     "tail_us",
     type=Span(1, 60_000_000),
     metavar="TIME",
-    help="The longest that those take.  [default: 20ms]",
+    help="The longest that those take.  [default: 20ms, or ten times the latency]",
 )
 @click.option(
     "--burst",
