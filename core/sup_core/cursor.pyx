@@ -160,20 +160,69 @@ cdef const uint8_t* read_bin_exact(Reader* r, uint32_t size) noexcept nogil:
 
 
 cdef const uint8_t* read_str(Reader* r, uint32_t* size, uint32_t size_max) noexcept nogil:
-    """A text of at most ``size_max`` bytes; whether it is UTF-8 is for the reader of the text."""
+    """A text of at most ``size_max`` bytes. One that is no UTF-8 is refused: it would be passed on,
+    and readers in other languages take no such text.
+    """
+    cdef const uint8_t* data
     cdef uint8_t tag
     size[0] = 0
     if not _need(r, 1):
         return NULL
     tag = r.at[0]
+    r.at += 1
     if tag >= 0xA0 and tag <= 0xBF:
-        r.at += 1
-        return _body(r, tag & 0x1F, size, size_max)
-    if tag < 0xD9 or tag > 0xDB:
+        data = _body(r, tag & 0x1F, size, size_max)
+    elif tag >= 0xD9 and tag <= 0xDB:
+        data = _body(r, _big(r, 1 << (tag - 0xD9)), size, size_max)
+    else:
+        r.at -= 1
         _fail(r, CURSOR_TYPE)
         return NULL
-    r.at += 1
-    return _body(r, _big(r, 1 << (tag - 0xD9)), size, size_max)
+    if data != NULL and not _is_utf8(data, size[0]):
+        _fail(r, CURSOR_RANGE)
+        size[0] = 0
+        return NULL
+    return data
+
+
+cdef bint _is_utf8(const uint8_t* data, uint32_t size) noexcept nogil:
+    # RFC 3629, section 4: no overlong form, no surrogate, nothing past U+10FFFF.
+    cdef uint32_t at = 0
+    cdef uint32_t k
+    cdef uint32_t more
+    cdef uint8_t lead
+    cdef uint8_t least
+    cdef uint8_t most
+    while at < size:
+        lead = data[at]
+        at += 1
+        if lead < 0x80:
+            continue
+        least = 0x80
+        most = 0xBF
+        if lead >= 0xC2 and lead <= 0xDF:
+            more = 1
+        elif lead >= 0xE0 and lead <= 0xEF:
+            more = 2
+            if lead == 0xE0:
+                least = 0xA0
+            elif lead == 0xED:
+                most = 0x9F
+        elif lead >= 0xF0 and lead <= 0xF4:
+            more = 3
+            if lead == 0xF0:
+                least = 0x90
+            elif lead == 0xF4:
+                most = 0x8F
+        else:
+            return False
+        if size - at < more or data[at] < least or data[at] > most:
+            return False
+        for k in range(1, more):
+            if data[at + k] & 0xC0 != 0x80:
+                return False
+        at += more
+    return True
 
 
 cdef bint read_nil(Reader* r) noexcept nogil:

@@ -189,8 +189,8 @@ cdef class Membership:
             return False
         self.digest_out(row)
         self.table.set_card(row, card)
-        self.anti_entropy.changed = self.now
         if self.table.states[row] <= STATE_LEFT:
+            self.anti_entropy.changed = self.now
             self.digest_in(row)
             self.table.flags[row] |= FLAG_NEWS_CARD
             self.dissemination.enqueue(NEWS_MEMBERS, row)
@@ -228,6 +228,9 @@ cdef class Membership:
             # Known from disk alone, at a number higher than those who buried it had seen, and it
             # did not answer: it is gone at that number, else the digests differed for ever.
             admission = ADMIT_CHANGED
+            if state == STATE_LEFT:
+                # It left an earlier start. Of this one that would be final, and nobody saw it.
+                state = STATE_DEAD
         if admission != ADMIT_RAISED and admission != ADMIT_CHANGED:
             return
         # With the epoch that it was entered with. Most evidence changes nothing and costs no hash;
@@ -239,6 +242,8 @@ cdef class Membership:
                 self.enter(row, state)
                 self.tell_gone(row)
             return
+        if epoch != held_epoch:
+            self.anti_entropy.changed = self.now
         if admission == ADMIT_RAISED:
             self.digest_in(row)
             if state == STATE_SUSPECT:
@@ -249,6 +254,7 @@ cdef class Membership:
             and self.flaps.returned(row, self.now)
         ):
             self.table.flags[row] |= FLAG_HELD
+            self.anti_entropy.changed = self.now
             self.digest_in(row)
             self.note(row, STATE_DEAD, incarnation, 0, REASON_HELD)
         elif self.table.flags[row] & FLAG_HELD and state == STATE_DEAD:
@@ -397,6 +403,7 @@ cdef class Membership:
         self.card_count += 1
         self.digest_out(0)
         self.table.set_card(0, card)
+        self.anti_entropy.changed = self.now
         self.digest_in(0)
         self.table.flags[0] |= FLAG_NEWS_CARD
         self.dissemination.enqueue(NEWS_MEMBERS, 0)

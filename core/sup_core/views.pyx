@@ -44,7 +44,7 @@ _CHANGES = tuple(MemberChange)
 
 
 cdef str _text(const uint8_t* data, uint32_t size):
-    # Remote text: whatever is no UTF-8 is shown as such, never raised.
+    # Remote text, which the codec took as UTF-8 only: nothing is raised for it in any case.
     return (<const char*> data)[:size].decode("utf-8", "replace")
 
 

@@ -246,3 +246,72 @@ def test_ring_in_motion_agrees_soon_after_it() -> None:
         packet(member_id(5), [SYNC, bytes(16)], item), address(5), ring.now
     )
     assert ring.run_until(ring.converged, 5) <= 5
+
+
+# the quiet time
+
+
+def quiet_node() -> tuple[Node, int]:
+    """A node in which nothing has changed for a minute, and whose digest its peers have."""
+    node, now = lone(20), 60 * SECOND
+    node.handle_timeout(now)
+    sent(node)
+    ping(node, 1, node.digest(), now)
+    return node, now
+
+
+def starts_exchange(node: Node, now: int) -> bool:
+    """Whether a ping with another digest starts an exchange."""
+    found = [m for _, m in ping(node, 1, 12345, now) if m[0][0] == BUCKETS]
+    return bool(found) or node.poll_request() is not None
+
+
+def renewed(node: Node, now: int) -> None:
+    """A peer started anew."""
+    message = [STATUS, short(member_id(2)), 0, 2, 0, 0]
+    node.handle_datagram(packet(member_id(1), message), address(1), now)
+
+
+def died(node: Node, now: int) -> None:
+    """A peer is dead."""
+    message = [STATUS, short(member_id(2)), DEAD, 1, 0, 0]
+    node.handle_datagram(packet(member_id(1), message), address(1), now)
+
+
+def held_down(node: Node, now: int) -> None:
+    """A flapping peer returns, and is not shown."""
+    for number in range(3):
+        for state, incarnation in ((DEAD, number), (0, number + 1)):
+            message = [STATUS, short(member_id(2)), state, 1, incarnation, 0]
+            at = now - SECOND if (number, state) < (2, 0) or state == DEAD else now
+            node.handle_datagram(packet(member_id(1), message), address(1), at)
+    assert node.counters()["members_held"] == 1
+
+
+CHANGES = {
+    "own address": lambda node, now: node.set_address(address(77), now),
+    "own tags": lambda node, now: node.set_tags({"a": "b"}, now),
+    "new start": renewed,
+    "death": died,
+    "return of a held one": held_down,
+}
+
+
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_quiet_time_starts_anew_with_every_change_of_the_digest(change: str) -> None:
+    """Gossip of the change is under way: digests that differ meanwhile start nothing."""
+    node, now = quiet_node()
+    CHANGES[change](node, now)
+    sent(node)
+    assert not starts_exchange(node, now)
+    assert not starts_exchange(node, now + 590_000)
+    assert starts_exchange(node, now + 600_000)
+
+
+def test_suspicion_does_not_start_the_quiet_time_anew() -> None:
+    """It is no part of the digest, so digests that differ now differ for another reason."""
+    node, now = quiet_node()
+    message = [STATUS, short(member_id(2)), SUSPECT, 1, 0, short(member_id(3))]
+    node.handle_datagram(packet(member_id(1), message), address(1), now)
+    sent(node)
+    assert starts_exchange(node, now)

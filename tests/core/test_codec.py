@@ -145,12 +145,57 @@ def test_short_id_of_another_member_is_refused_loudly() -> None:
     assert "short_id_clash" in [getattr(event, "what", "") for event in _events(node)]
 
 
-def test_card_with_broken_utf8_is_shown_not_raised() -> None:
-    """Remote text never raises."""
+def told_card(name: bytes, tag: bytes = b"") -> Node:
+    """A node that was told of a member with these bytes as its name and as a tag's value."""
     node = acquainted()
-    data = packet(THIRD, [JOIN], card(THIRD, "abc", address(2))).replace(b"abc", b"\xff\xfec")
-    node.handle_datagram(data, address(2), 1)
-    assert node.member(THIRD).name == "\ufffd\ufffdc"  # type: ignore[union-attr]
+    raw = msgpack.packb([name, {b"zone": tag}], use_bin_type=False)
+    item = card(THIRD, "", address(2))
+    item[7] = msgpack.ExtType(1, b"here")
+    data = packet(YOU, item).replace(msgpack.packb(item[7]), raw)
+    node.handle_datagram(data, address(1), 1)
+    return node
+
+
+def is_utf8(data: bytes) -> bool:
+    """What the standard library takes."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def test_card_that_is_no_utf8_is_malformed_and_not_passed_on() -> None:
+    """A strict reader of another language would fail on a packet of an honest member."""
+    for node in (told_card(b"\xff\xfec"), told_card(b"abc", b"\xed\xa0\x80")):
+        assert node.member(THIRD) is None
+        assert node.counters()["dropped_malformed"] == 1
+        node.handle_timeout(3_000_000)
+        for _, messages in sent(node):
+            assert MEMBER not in [m[0] for m in messages if m[1:2] == [THIRD]]
+
+
+@pytest.mark.parametrize("lead", [0x00, 0x7F, 0x80, 0xC1, *range(0xC2, 0x100, 3), 0xE0, 0xED])
+def test_utf8_is_what_the_standard_library_takes(lead: int) -> None:
+    """Overlong forms, surrogates and what is past the last code point, byte by byte."""
+    edges = (0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0)
+    for second in edges:
+        for rest in (b"", b"\x80", b"\xbf\x80", b"\x80\x80a", b"\x80a", b"\xc0\x80"):
+            name = b"a" + bytes([lead, second]) + rest
+            assert (told_card(name).member(THIRD) is not None) == is_utf8(name), name
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(st.binary(max_size=12), st.text(max_size=4).map(str.encode)),
+    st.one_of(st.binary(max_size=12), st.text(max_size=4).map(str.encode)),
+)
+def test_card_of_any_bytes_is_taken_when_it_is_utf8(name: bytes, tag: bytes) -> None:
+    """Name and tags, whatever their bytes."""
+    node = told_card(name, tag)
+    assert (node.member(THIRD) is not None) == (is_utf8(name) and is_utf8(tag))
+    if member := node.member(THIRD):
+        assert (member.name.encode(), member.tags["zone"].encode()) == (name, tag)
 
 
 def test_incarnation_jump_over_the_bound_is_not_believed() -> None:

@@ -378,3 +378,21 @@ def test_profile_detects_and_tolerates_a_pause(profile: str) -> None:
     ring.stop(9)
     bound = (3 * config.probe_interval_us + config.pause_tolerance_us) / SECOND + 1.5
     assert ring.run_until(lambda: ring.sees(MemberState.DEAD, 9), 30) <= bound
+
+
+def test_leave_of_an_earlier_start_is_not_final_for_a_later_one() -> None:
+    """An unshown member that did not answer is buried with others, but may come back: nobody saw it
+    leave this start, and a leave outranks all else of its start."""
+    node = lone()
+    introduce(node, 2)
+    unseen = card(member_id(9), "m9", address(9), state=SUSPECT, epoch=2)
+    tell(node, 0, 1, unseen)
+    for second in range(1, 5):
+        node.handle_timeout(second * SECOND)
+        sent(node)
+    tell(node, 5 * SECOND, 1, [STATUS, short(member_id(9)), LEFT, 1, 0, 0])
+    found = node.member(member_id(9))
+    assert found is not None
+    assert (found.state, found.epoch) == (MemberState.DEAD, 2)
+    tell(node, 6 * SECOND, 1, [STATUS, short(member_id(9)), ALIVE, 2, 1, 0])
+    assert node.member(member_id(9)).state is MemberState.ALIVE  # type: ignore[union-attr]

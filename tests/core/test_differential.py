@@ -93,13 +93,15 @@ class Pair:
             head = [packet.version, packet.ring, packet.sender, packet.epoch, packet.incarnation]
             assert head[:4] == [1, RING, short(0), 1]
             found.append((parcel[0], packet.messages))
-        while self.node.poll_request() is not None:
-            pass
+        while (request := self.node.poll_request()) is not None:
+            self.model.requested.append((request[1], wire.decode(request[2]).messages))
+            self.node.handle_response(request[0], None, self.now)
         return found
 
     def settled(self, sent: list[Parcel]) -> None:
         """Both agree; then the peers answer."""
         assert self.model.observed == [], f"unexplained: {self.model.observed}"
+        assert self.model.requested == [], f"unexplained: {self.model.requested}"
         self.agree()
         for target, messages in sent:
             index = next((i for i in range(1, 10) if address(i) == target), None)
@@ -289,7 +291,7 @@ def play(pair: Pair, script: list[Any]) -> None:
 
 
 @settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=600, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 @given(peers=st.integers(0, 5), seed=st.integers(0, 2**16), script=SCRIPT)
 def test_node_agrees_with_the_model_on_whatever_peers_say(
@@ -302,7 +304,9 @@ def test_node_agrees_with_the_model_on_whatever_peers_say(
     pair.run(2 * SECOND)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(
     peers=st.integers(1, 6),
     seed=st.integers(0, 2**16),

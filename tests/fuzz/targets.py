@@ -75,10 +75,8 @@ def acquainted() -> Node:
 
 
 def readable(data: bytes) -> list[Any]:
-    """The values of a packet; names that are no UTF-8 are passed on as they came."""
-    values: list[Any] = msgpack.unpackb(
-        data, strict_map_key=False, unicode_errors="surrogateescape"
-    )
+    """The values of a packet; a reader of any language takes it, so every text is UTF-8."""
+    values: list[Any] = msgpack.unpackb(data, strict_map_key=False)
     return values
 
 

@@ -20,7 +20,7 @@ from tests.reference.detector import (
 )
 from tests.reference.members import Member, State
 from tests.reference.news import Lane, News
-from tests.reference.rumors import Rumor, Rumors, key_of
+from tests.reference.rumors import Held, Rumor, Rumors, key_of
 
 from sup_core.config import Config
 
@@ -61,6 +61,7 @@ class Base:
         self.timer_count = 0
         self.effects: list[Callable[[], None]] = []
         self.observed: list[Parcel] = []
+        self.requested: list[Parcel] = []
         self.seq_base: int | None = None
         self.seqs = 0
         self.in_order = self.behind = False
@@ -69,7 +70,7 @@ class Base:
         self.question_window = self.questions = 0
         self.exchange_window = self.exchanges = 0
         self.differs_since: int | None = None
-        self.changed = 0
+        self.changed = self.agreed = self.recent_comparisons = 0
         self.entered = self.stale = self.waiting = False
         self.recounted = 0
         self.counts = dict.fromkeys(("malformed", "refuted", "declared", "evidence_refused"), 0)
@@ -93,22 +94,23 @@ class Base:
         sums = [0] * digest.BUCKETS
         for one in self.members.values():
             if one.shown:
-                state = one.state if one.state >= State.DEAD else State.ALIVE
-                sums[digest.bucket_of(one.short)] += digest.member_hash(
-                    self.ring, one.id, one.epoch, one.version, state
-                )
+                sums[digest.bucket_of(one.short)] += self.member_hash(one)
         for key, held in self.rumors.held.items():
             if held.counted:
                 name = digest.rumor_name(self.ring, *key)
-                sums[digest.bucket_of(name)] += digest.rumor_hash(
-                    self.ring,
-                    name,
-                    held.rumor.a,
-                    held.rumor.b,
-                    self.rumors.content_hash(held.rumor.value),
-                    held.rumor.value is None,
-                )
+                sums[digest.bucket_of(name)] += self.rumor_hash(name, held)
         return [one & digest.MASK for one in sums]
+
+    def member_hash(self, one: Member) -> int:
+        """What a member adds to its bucket."""
+        state = one.state if one.state >= State.DEAD else State.ALIVE
+        return digest.member_hash(self.ring, one.id, one.epoch, one.version, state)
+
+    def rumor_hash(self, name: int, held: Held) -> int:
+        """What a rumor adds to its bucket."""
+        rumor = held.rumor
+        content = self.rumors.content_hash(rumor.value)
+        return digest.rumor_hash(self.ring, name, rumor.a, rumor.b, content, rumor.value is None)
 
     def digest(self) -> int:
         """Eight bytes for all that counts."""

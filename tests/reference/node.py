@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.reference import wire
+from tests.reference import digest, wire
 from tests.reference.base import Parcel
 from tests.reference.detector import (
     Probe,
@@ -25,6 +25,8 @@ from tests.reference.rumors import Held, Rumor, key_of, rule_of
 
 SECOND = 1_000_000
 RETRY_CHECK_US = 500_000
+QUIET_US, PATIENCE_US = 600_000, 1_500_000
+COMPARE_MARGIN_US = 2 * SECOND
 DATAGRAM_BYTES_MAX = 1392
 JOIN_BYTES_MIN = 272
 AMPLIFICATION_MAX = 3
@@ -168,6 +170,7 @@ class ReferenceNode(Probing):
         if version > who.version:
             who.version, who.address, who.card = version, address, card
             if who.shown:
+                self.changed = self.now
                 who.news_card = True
                 self.news.members.put(short)
                 if who.live:
@@ -196,6 +199,11 @@ class ReferenceNode(Probing):
             return
         if worth == Admission.REFUSED:
             self.counts["evidence_refused"] += 1
+        if worth == Admission.STALE and hidden and said.state != State.ALIVE and who.backoff > 1:
+            # Nobody but old hearsay knows it, it did not answer, and others have buried it: dead
+            # at the number that is held. Having left an earlier start says nothing final of it.
+            said = held._replace(state=min(said.state, State.DEAD))
+            worth = Admission.CHANGED
         if worth not in (Admission.RAISED, Admission.CHANGED):
             return
         who.epoch, who.incarnation = said.epoch, said.incarnation
@@ -205,6 +213,8 @@ class ReferenceNode(Probing):
                 self.enter(who, said.state)
                 self.event("died" if said.state == State.DEAD else "left", who)
             return
+        if said.epoch != held.epoch:
+            self.changed = self.now
         if worth == Admission.RAISED:
             if said.state == State.SUSPECT:
                 self.suspicions.pop(who.short, None)
@@ -244,6 +254,8 @@ class ReferenceNode(Probing):
         """Enter a state; the suspicion that was is over."""
         self.suspicions.pop(who.short, None)
         self.entered |= State.SUSPECT not in (state, who.state)
+        if max(state, who.state) >= State.DEAD:
+            self.changed = self.now
         who.state, who.since = state, self.now
         if state == State.DEAD:
             who.backoff = 0
@@ -252,6 +264,7 @@ class ReferenceNode(Probing):
     def show(self, who: Member) -> None:
         """Show who was not shown, and tell others of it."""
         who.shown = True
+        self.changed = self.now
         self.enter(who, State.ALIVE)
         who.news_card = True
         self.news.members.put(who.short)
@@ -453,19 +466,53 @@ class ReferenceNode(Probing):
             self.again(who, RETRY_CHECK_US)
 
     def compare(self, theirs: int, sender: Member) -> None:
-        """Say in one datagram where two members differ, once news had time to arrive."""
+        """Say where two members differ, once news had time to arrive."""
         if not sender.live:
             return
         if theirs == self.digest():
-            self.differs_since = None
+            self.differs_since, self.agreed, self.recent_comparisons = None, self.now, 0
             return
         if self.differs_since is None:
             self.differs_since = self.now
-        quiet, patience = self.now - self.changed, self.now - self.differs_since
-        if (quiet >= SECOND or patience >= 3 * SECOND) and self.exchange():
-            self.differs_since = self.now
-            raw = b"".join(one.to_bytes(8) for one in self.buckets())
-            self.send(sender.address, [[wire.BUCKETS, raw]], news=False)
+        quiet = self.now - self.changed >= QUIET_US
+        if not quiet and self.now - self.differs_since < PATIENCE_US:
+            return
+        if not self.exchange():
+            return
+        self.differs_since = self.now
+        window = self.now - self.agreed + COMPARE_MARGIN_US
+        if not quiet and self.recent_comparisons < 10 and window <= 60 * SECOND:
+            # Changes come all the time: compare what changed since the last comparison.
+            self.recent_comparisons, self.agreed = self.recent_comparisons + 1, self.now
+            self.ask_recent(sender, window)
+            return
+        self.recent_comparisons = 0
+        raw = b"".join(one.to_bytes(8) for one in self.buckets())
+        self.send(sender.address, [[wire.BUCKETS, raw]], news=False)
+
+    def ask_recent(self, sender: Member, window: int) -> None:
+        """A request must have been queued that lists what changed lately, in any bucket."""
+        assert self.requested, f"no comparison of the last {window} us"
+        to, (message, *more) = self.requested.pop(0)
+        shift = message[2]
+        listed: set[bytes] = set()
+        since = self.now - window
+        for one in self.members.values():
+            if one.shown and one.since // TICK_US * TICK_US >= since:
+                listed.add(self.listing(one.short, self.member_hash(one), shift))
+        for key, held in self.rumors.held.items():
+            if held.counted and held.changed >= since:
+                name = digest.rumor_name(self.ring, *key)
+                listed.add(self.listing(name, self.rumor_hash(name, held), shift))
+        assert (to, more, message[:2]) == (sender.address, [], [wire.COMPARE, b"\xff" * 16])
+        assert {message[3][at : at + 12] for at in range(0, len(message[3]), 12)} == listed
+        assert len(message[3]) == 12 * len(listed)
+        assert message[4:] == [window // 1000]
+
+    @staticmethod
+    def listing(name: int, hashed: int, shift: int) -> bytes:
+        """An entry of a comparison: its name and four bytes of its hash."""
+        return name.to_bytes(8) + (hashed >> shift & 0xFFFFFFFF).to_bytes(4)
 
     # -------------------------------------------------------------------- time
 

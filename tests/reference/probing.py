@@ -63,6 +63,9 @@ class Probing(Base):
             self.probe(ahead[0])
             return
         if not free:
+            # All of the round are passed over; a new one is drawn and waits.
+            self.round = {one.short for one in self.live()}
+            self.skipped = set()
             return
         chosen = self.pinged_next(free)
         # SWIM 4.3: nobody twice in a round, unless all who are left of it could not be probed.
@@ -71,6 +74,10 @@ class Probing(Base):
             assert self.round <= self.skipped, "probed again while the round is not over"
             self.round = {one.short for one in self.live()}
             self.skipped = self.round - {one.short for one in free}
+        elif self.round <= self.skipped:
+            # The last of a round that were passed over, or the first of the next: both may be.
+            self.round = {one.short for one in self.live()}
+            self.skipped = set(self.round)
         self.round.discard(chosen.short)
         self.probe(chosen)
 

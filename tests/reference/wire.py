@@ -36,8 +36,8 @@ def octets(least: int, most: int) -> Callable[[Any], bool]:
 
 
 def text(most: int) -> Callable[[Any], bool]:
-    """A text of at most so many bytes."""
-    return lambda value: isinstance(value, str) and len(_bytes(value)) <= most
+    """A text of at most so many bytes of UTF-8."""
+    return lambda value: isinstance(value, str) and 0 <= _size(value) <= most
 
 
 def card(value: Any) -> bool:
@@ -169,5 +169,9 @@ def size(messages: list[list[Any]], head: list[int]) -> int:
     return 3 + sum(len(encode(part)) for part in (*head, *messages))
 
 
-def _bytes(value: str) -> bytes:
-    return value.encode("utf-8", "surrogateescape")
+def _size(value: str) -> int:
+    # Bytes that were no UTF-8 came in as lone surrogates.
+    try:
+        return len(value.encode())
+    except UnicodeEncodeError:
+        return -1
