@@ -56,6 +56,7 @@ cdef struct Message:
     uint64_t value_hash
     const uint8_t* value    # NULL: a tombstone
     uint32_t value_size
+    uint32_t life_ms        # a RUMOR or HEADER expires in this time; 0: never
     const uint8_t* bits     # 128 bucket hashes, or a bit map of buckets
     const uint8_t* list     # COMPARE: names and hashes; SYNCED: names; WELCOME: addresses; or NULL
     uint32_t list_size

@@ -96,7 +96,9 @@ cdef class Exchanges:
         if rule_of(m.kind) == RULE_NONE:
             return b""
         slot = self.store.find(<uint8_t> m.kind, m.key, m.key_size, m.origin)
-        if slot < 0:
+        if slot < 0 or (
+            self.store.entries[slot].expires and self.store.entries[slot].blob.tombstone
+        ):
             self.tally.counts[COUNT_REQUESTS_REFUSED] += 1
             return b""
         self.packets.now = self.now

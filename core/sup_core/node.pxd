@@ -63,6 +63,7 @@ cdef class Node:
     cdef Comparisons comparisons
     cdef uint64_t asker     # whose request is being read, else 0
     cdef int64_t left_at
+    cdef int64_t expiry_armed
 
     # the C surface: what the drivers use
     cdef void receive(

@@ -139,6 +139,7 @@ cdef class Node:
         _address_of(address, &own)
         data = card_bytes(name, tags or {})
         self._assemble(seed, cards)
+        self.expiry_armed = 0x7FFFFFFFFFFFFFFF
         self.table.at(now)
         card = self.table.pool.intern(
             <const uint8_t*> (<const char*> (<bytes> member_id)), &own, <uint64_t> epoch << 16,
@@ -222,6 +223,8 @@ cdef class Node:
         self.exchanges.now = self.now
         self.comparisons.now = self.now
         self.packets.now = self.now
+        if self.now >= self.rumor_rules.expiry:
+            self.rumor_rules.expire()
 
     # ------------------------------------------------------------------ inputs
 
@@ -422,16 +425,20 @@ cdef class Node:
         self.dissemination.last_tick = now - self.settings.gossip_interval_us
         self._settle()
 
-    def publish(self, kind, key, value, now):
-        """Write a rumor of this member's.
+    def publish(self, kind, key, value, now, ttl_us=0):
+        """Write a rumor of this member's, for ``ttl_us``; 0 is for ever, or until it is retracted.
+
+        What has lived out is gone everywhere, told like a retraction. The next version, with a life
+        or without, brings the key back.
 
         Raises:
-            ValueError: the kind is unknown, or key, value or this member's quota is over its bound.
+            ValueError: the kind is unknown, or key, value, life or this member's quota is over its
+                bound, or the kind only grows and has no life.
         """
         if value is None:
             raise ValueError("value is None; use retract")
         self._at(now)
-        version = self.rumor_rules.publish(kind, key, value)
+        version = self.rumor_rules.publish(kind, key, value, ttl_us)
         self._settle()
         return version
 
@@ -440,7 +447,7 @@ cdef class Node:
         if 128 <= kind <= 191:
             raise ValueError(f"kind {kind} only grows, it cannot be retracted")
         self._at(now)
-        version = self.rumor_rules.publish(kind, key, None)
+        version = self.rumor_rules.publish(kind, key, None, 0)
         self._settle()
         return version
 
@@ -609,6 +616,7 @@ cdef class Node:
         found["pulls_given_up"] = self.pulls.given_up
         found["rumors_stored"] = self.store.count
         found["rumor_bytes"] = self.store.size
+        found["rumors_expired"] = self.rumor_rules.expired
         found["rumors_orphaned"] = self.rumor_rules.orphans
         found["members_live"] = self.table.live_count + 1
         found["members_held"] = self.flaps.held_count
@@ -901,6 +909,9 @@ cdef class Node:
                 )
         if self.pulls.count:
             self.exchanges.start_pulls()
+        if self.rumor_rules.expiry < self.expiry_armed:
+            self.expiry_armed = self.rumor_rules.expiry
+            self.timers.arm(self.expiry_armed, TIMER_EXPIRY, 0, 0)
         if self.membership.entered or self.rumor_rules.stale_count:
             self.membership.entered = False
             self.rumor_rules.owners_changed()
@@ -1060,6 +1071,10 @@ cdef class Node:
             self.doubts.due(self.now)
         elif timer.kind == TIMER_PULLS:
             self.exchanges.pulls_armed = 0x7FFFFFFFFFFFFFFF
+        elif timer.kind == TIMER_EXPIRY:
+            # What is due went as the clock was set; an older timer than the last is stale.
+            if timer.when == self.expiry_armed:
+                self.expiry_armed = 0x7FFFFFFFFFFFFFFF
         elif timer.kind == TIMER_SWEEP:
             self._sweep()
             self.timers.arm(self.now + self._sweep_interval(), TIMER_SWEEP, 0, 0)
