@@ -21,6 +21,7 @@ cdef enum Tag:
     MSG_PULL = 14
     MSG_SYNCED = 15
     MSG_COMPARE = 16
+    MSG_CLOCK = 17
 
 cdef struct Header:
     uint64_t version
@@ -102,3 +103,4 @@ cdef void write_compare(
 ) noexcept nogil
 cdef void write_welcome(Writer* w, const uint8_t* addresses, uint32_t size) noexcept nogil
 cdef void write_pull(Writer* w, const Message* m) noexcept nogil
+cdef void write_clock(Writer* w, uint64_t wall_us, uint64_t up_us) noexcept nogil

@@ -17,6 +17,7 @@ and every message is an array that opens with its integer tag:
     9 HEADER    kind, key, origin, a, b, size, hash, [life ms]
    15 SYNCED    bit map of buckets, [names wanted]; entries follow
    16 COMPARE   bit map of buckets, shift, names with 4 bytes of their entries' hashes, [window ms]
+   17 CLOCK     wall µs or 0, µs since its start or 0
 
 In brackets is what may be missing. The age of a living MEMBER is how long its teller has known it
 so, plus one second, or 0: not said. A rumor with a life expires that much later, at every
@@ -277,6 +278,10 @@ cdef bint read_message(Reader* r, Message* out) noexcept nogil:
         if count > used:
             out.window_ms = <uint32_t> read_uint_max(r, _U32)
             used += 1
+    elif tag == MSG_CLOCK:
+        out.a = read_uint_max(r, 0x7FFFFFFFFFFFFFFF)
+        out.b = read_uint_max(r, 0x7FFFFFFFFFFFFFFF)
+        used = 3
     elif tag == MSG_JOIN:
         used = 1
     elif tag == MSG_WELCOME:
@@ -459,3 +464,11 @@ cdef void write_welcome(Writer* w, const uint8_t* addresses, uint32_t size) noex
     write_uint(w, MSG_WELCOME)
     if size:
         write_bin(w, addresses, size)
+
+
+cdef void write_clock(Writer* w, uint64_t wall_us, uint64_t up_us) noexcept nogil:
+    """When a snapshot was written, or for how long the teller has been running."""
+    write_array(w, 3)
+    write_uint(w, MSG_CLOCK)
+    write_uint(w, wall_us)
+    write_uint(w, up_us)

@@ -9,6 +9,7 @@ from sup_core.codec cimport (
     Message,
     Tag,
     finish_packet,
+    write_clock,
     write_pull,
     write_sync,
     write_wide_header,
@@ -164,8 +165,11 @@ cdef class Exchanges:
                 return True
         return False
 
-    cdef bytes snapshot_body(self):
-        """All rumors whole, tombstones included, and all cards; what ``Node.load`` takes."""
+    cdef bytes snapshot_body(self, uint64_t wall_us):
+        """All rumors whole, tombstones included, and all cards; what ``Node.load`` takes.
+
+        The last message is the wall clock, when that is known.
+        """
         cdef Writer w
         cdef uint32_t count = 0
         cdef int32_t i
@@ -178,6 +182,9 @@ cdef class Exchanges:
             count += self.packets.put_member(&w, i)
         for i in range(self.store.slots):
             count += self.packets.put_rumor(&w, i, True)
+        if wall_us:
+            write_clock(&w, wall_us, 0)
+            count += 1
         finish_packet(&w, count)
         try:
             return (<const char*> w.start)[:w.size]

@@ -24,6 +24,7 @@ from sup_core.card_pool cimport Card, CardPool, card_drop
 from sup_core.codec cimport (
     MSG_ACK,
     MSG_BUCKETS,
+    MSG_CLOCK,
     MSG_COMPARE,
     MSG_HEADER,
     MSG_JOIN,
@@ -98,6 +99,8 @@ cdef enum:
     # A snapshot is believed only by who has just started.
     _SNAPSHOT_AGE_US = 10000000
     _RETRY_CHECK_US = 500000
+    # Who runs in the ring is found within this, whatever is lost.
+    _ALONE_US = 60000000
     # Below what a body is cut at, so one of this size is complete.
     _BODY_WHOLE_BYTES = 3000000
 
@@ -480,29 +483,79 @@ cdef class Node:
     def load(self, snapshot, now):
         """Take an own snapshot: rumors are restored, members contacted but not believed.
 
+        One that is older than the tombstone floor may hold what was retracted and forgotten since.
+        Of it only own rumors, and those that only grow, are restored; the others are dropped as
+        soon as somebody who has been running gives this member a snapshot, and restored after a
+        minute when nobody does: then the whole ring was down.
+
         Raises:
             SnapshotError: it is none, or of another ring; nothing is changed in the former case.
         """
         cdef Reader r
         cdef Header header
-        cdef Address nowhere
         cdef bytes raw = snapshot
         self._at(now)
-        memset(&nowhere, 0, sizeof(nowhere))
         reader_init(&r, <const uint8_t*> (<const char*> raw), len(raw))
         if len(raw) > SNAPSHOT_BYTES_MAX or not read_header(&r, &header):
             raise SnapshotError(f"the {len(raw)} bytes are no snapshot")
         if header.ring != self.ring:
             raise SnapshotError("the snapshot is of another ring")
         before = self.tally.counts[COUNT_MALFORMED]
-        self._messages(&r, header.count, -1, &nowhere, SOURCE_DISK)
+        away = self._away(raw)
+        if away > self.settings.tombstone_floor_us:
+            self.aside = raw
+            self.aside_at = self.now if self.now > 0 else 1
+            self.aside_away = away
+        self._restore(raw, away, away > self.settings.tombstone_floor_us)
         self._settle()
         if self.tally.counts[COUNT_MALFORMED] != before:
             raise SnapshotError("the snapshot is damaged; what came before the damage was restored")
 
     def snapshot(self):
-        """All rumors, tombstones included, and the cards of all members, as bytes for ``load``."""
-        return self.exchanges.snapshot_body()
+        """All rumors, tombstones included, and the cards of all members, as bytes for ``load``.
+
+        While it is open whether an old snapshot counts, that one: nothing of it is lost meanwhile.
+        """
+        if self.aside_at:
+            return self.aside
+        self.aside = None
+        return self.exchanges.snapshot_body(self.stamps.wall_now(self.now))
+
+    cdef int64_t _away(self, bytes raw) noexcept:
+        # How long ago a snapshot was written, 0 when either clock is not known.
+        cdef Reader r
+        cdef Header header
+        cdef Message m
+        cdef uint32_t _i
+        cdef uint64_t wall = self.stamps.wall_now(self.now)
+        cdef uint64_t written = wall
+        reader_init(&r, <const uint8_t*> (<const char*> raw), len(raw))
+        if wall == 0 or not read_header(&r, &header):
+            return 0
+        for _i in range(header.count):
+            if not read_message(&r, &m):
+                break
+            if m.tag == MSG_CLOCK:
+                written = m.a
+        return <int64_t> (wall - written) if 0 < written < wall else 0
+
+    cdef void _take_aside(self) noexcept:
+        # Nobody has been running: the whole ring was down, and what it knew is all there is.
+        cdef int64_t away = self.aside_away + self.now - self.aside_at
+        self.aside_at = 0
+        self._restore(self.aside, away, False)
+
+    cdef void _restore(self, bytes raw, int64_t away, bint own_only) noexcept:
+        cdef Reader r
+        cdef Header header
+        cdef Address nowhere
+        memset(&nowhere, 0, sizeof(nowhere))
+        reader_init(&r, <const uint8_t*> (<const char*> raw), len(raw))
+        if read_header(&r, &header):
+            self.rumor_rules.away = away
+            self.membership.away = away
+            self.rumor_rules.own_only = own_only
+            self._messages(&r, header.count, -1, &nowhere, SOURCE_DISK)
 
     # ----------------------------------------------------------------- outputs
 
@@ -623,7 +676,8 @@ cdef class Node:
         found["hold_longest_us"] = self.flaps.hold_longest
         found["members_rows"] = self.table.rows - self.table.free_count
         found["rto_us"] = self.detector.rto()
-        found["news_dropped"] = self.dissemination.dropped
+        found["news_dropped_members"] = self.dissemination.dropped[0]
+        found["news_dropped_rumors"] = self.dissemination.dropped[1]
         found["snapshots_refused"] = self.newcomer.refused
         found["snapshot_tries_failed"] = self.newcomer.tries
         found["news_members"] = self.dissemination.lanes[0].count
@@ -699,6 +753,10 @@ cdef class Node:
                 self.rumor_rules.rumor_message(&m, row, how)
             elif m.tag == MSG_HEADER:
                 self.rumor_rules.header_message(&m, row)
+            elif m.tag == MSG_CLOCK and not datagram:
+                if how != SOURCE_DISK:
+                    # The ring has gone on: what it has not kept of an old snapshot is no more.
+                    self.aside_at = 0
             elif not datagram:
                 if m.tag == MSG_SYNCED and m.list != NULL:
                     self.comparisons.answered(&m, how == SOURCE_SYNC)
@@ -784,7 +842,7 @@ cdef class Node:
         self.asker = header.sender
         self._messages(r, header.count - 1, row, source, SOURCE_SYNC)
         self.asker = 0
-        body = self.comparisons.answer(&asked)
+        body = self.comparisons.answer(&asked, joins)
         if joins:
             self.newcomer.gave(len(body))
         return body
@@ -909,6 +967,8 @@ cdef class Node:
                 )
         if self.pulls.count:
             self.exchanges.start_pulls()
+        if self.aside_at and self.now - self.aside_at >= _ALONE_US:
+            self._take_aside()
         if self.rumor_rules.expiry < self.expiry_armed:
             self.expiry_armed = self.rumor_rules.expiry
             self.timers.arm(self.expiry_armed, TIMER_EXPIRY, 0, 0)

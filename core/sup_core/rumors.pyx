@@ -99,6 +99,8 @@ cdef class Rumors:
     cdef void rumor_message(self, Message* m, int32_t source, int how) noexcept:
         cdef RumorBlob* blob
         cdef Rule rule = rule_of(m.kind)
+        if how == SOURCE_DISK and not self._aged_well(m, rule):
+            return
         if not self.wanted(m, how):
             return
         if (
@@ -152,6 +154,21 @@ cdef class Rumors:
             blob.kind, m.key, m.key_size, m.origin
         ), blob, m.value_size,
                         source, self.table.generations[source], self.now)
+
+    cdef bint _aged_well(self, Message* m, Rule rule) noexcept:
+        # Time went on while the snapshot lay on the disk.
+        cdef int64_t age_s = m.age_s + self.away // 1000000
+        if self.own_only and (rule == RULE_OWNER or rule == RULE_WRITER):
+            if rule != RULE_OWNER or memcmp(m.origin, self.table.id_of(0), 16) != 0:
+                return False
+        if m.value == NULL:
+            m.age_s = <uint32_t> age_s if age_s < 0x7FFFFFFF else 0x7FFFFFFF
+            return age_s * 1000000 <= self.settings.tombstone_floor_us
+        if m.life_ms:
+            if m.life_ms <= self.away // 1000:
+                return False
+            m.life_ms -= <uint32_t> (self.away // 1000)
+        return True
 
     cdef bint wanted(self, Message* m, int how) noexcept:
         # Whether a rumor or its header may be looked at at all; what may not is counted.
