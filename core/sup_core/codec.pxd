@@ -21,6 +21,7 @@ cdef enum Tag:
     MSG_PULL = 14
     MSG_SYNCED = 15
     MSG_COMPARE = 16
+    MSG_CLOCK = 17
 
 cdef struct Header:
     uint64_t version
@@ -56,6 +57,7 @@ cdef struct Message:
     uint64_t value_hash
     const uint8_t* value    # NULL: a tombstone
     uint32_t value_size
+    uint32_t life_ms        # a RUMOR or HEADER expires in this time; 0: never
     const uint8_t* bits     # 128 bucket hashes, or a bit map of buckets
     const uint8_t* list     # COMPARE: names and hashes; SYNCED: names; WELCOME: addresses; or NULL
     uint32_t list_size
@@ -101,3 +103,4 @@ cdef void write_compare(
 ) noexcept nogil
 cdef void write_welcome(Writer* w, const uint8_t* addresses, uint32_t size) noexcept nogil
 cdef void write_pull(Writer* w, const Message* m) noexcept nogil
+cdef void write_clock(Writer* w, uint64_t wall_us, uint64_t up_us) noexcept nogil

@@ -6,19 +6,22 @@ A packet (datagram, stream request or response) is one msgpack array
 
 and every message is an array that opens with its integer tag:
 
-    1 PING      seq, digest                     9 HEADER   kind, key, origin, a, b, size, hash
+    1 PING      seq, digest
     2 ACK       seq, digest                    10 JOIN     (the sender's MEMBER follows)
     3 PING-REQ  seq, subject, budget µs        11 WELCOME  [addresses] (its MEMBER follows)
     4 NACK      seq, subject                   12 BUCKETS  128 hashes of 8 bytes
     5 RELAYED   seq, subject, epoch, inc.      13 SYNC     bit map of buckets; entries follow
     6 STATUS    subject, state, epoch, inc., accuser       14 PULL  kind, key, origin, a, b, hash
     7 MEMBER    id, state, epoch, inc., card version, address, [name, tags], age s
-    8 RUMOR     kind, key, origin, a, b, value or nil, age s
+    8 RUMOR     kind, key, origin, a, b, value or nil, age s, [life ms]
+    9 HEADER    kind, key, origin, a, b, size, hash, [life ms]
    15 SYNCED    bit map of buckets, [names wanted]; entries follow
    16 COMPARE   bit map of buckets, shift, names with 4 bytes of their entries' hashes, [window ms]
+   17 CLOCK     wall µs or 0, µs since its start or 0
 
 In brackets is what may be missing. The age of a living MEMBER is how long its teller has known it
-so, plus one second, or 0: not said.
+so, plus one second, or 0: not said. A rumor with a life expires that much later, at every
+holder by its own clock; who relays it says what is left.
 
 Elements after those a reader knows are skipped, and so are messages with a tag it does not know:
 a newer member may say more. A JOIN is padded by such an element. Every count and size is checked
@@ -179,6 +182,16 @@ cdef uint32_t _read_rumor_name(Reader* r, Message* out) noexcept nogil:
     return 6
 
 
+cdef uint32_t _read_life(Reader* r, Message* out, bint there) noexcept nogil:
+    out.life_ms = 0
+    if there:
+        out.life_ms = <uint32_t> read_uint_max(r, _U32)
+        if out.life_ms == 0:
+            # Said, so it does expire.
+            out.life_ms = 1
+    return there
+
+
 cdef uint32_t _read_list(Reader* r, Message* out, bint there, uint32_t size_max) noexcept nogil:
     # Optional bytes at the end of a message; gives how many elements they are.
     out.list = NULL
@@ -237,11 +250,13 @@ cdef bint read_message(Reader* r, Message* out) noexcept nogil:
             out.value = read_bin(r, &out.value_size, VALUE_BYTES_MAX)
         out.age_s = <uint32_t> read_uint_max(r, _U32)
         used += 2
+        used += _read_life(r, out, count > used)
     elif tag == MSG_HEADER:
         used = _read_rumor_name(r, out)
         out.value_size = <uint32_t> read_uint_max(r, VALUE_BYTES_MAX)
         out.value_hash = read_uint(r)
         used += 2
+        used += _read_life(r, out, count > used)
     elif tag == MSG_PULL:
         used = _read_rumor_name(r, out)
         out.value_hash = read_uint(r)
@@ -263,6 +278,10 @@ cdef bint read_message(Reader* r, Message* out) noexcept nogil:
         if count > used:
             out.window_ms = <uint32_t> read_uint_max(r, _U32)
             used += 1
+    elif tag == MSG_CLOCK:
+        out.a = read_uint_max(r, 0x7FFFFFFFFFFFFFFF)
+        out.b = read_uint_max(r, 0x7FFFFFFFFFFFFFFF)
+        used = 3
     elif tag == MSG_JOIN:
         used = 1
     elif tag == MSG_WELCOME:
@@ -361,18 +380,22 @@ cdef void _write_rumor_name(Writer* w, const Message* m, Tag tag, uint32_t count
 
 
 cdef void write_rumor(Writer* w, const Message* m) noexcept nogil:
-    _write_rumor_name(w, m, MSG_RUMOR, 8)
+    _write_rumor_name(w, m, MSG_RUMOR, 9 if m.life_ms else 8)
     if m.value == NULL:
         write_nil(w)
     else:
         write_bin(w, m.value, m.value_size)
     write_uint(w, m.age_s)
+    if m.life_ms:
+        write_uint(w, m.life_ms)
 
 
 cdef void write_rumor_header(Writer* w, const Message* m) noexcept nogil:
-    _write_rumor_name(w, m, MSG_HEADER, 8)
+    _write_rumor_name(w, m, MSG_HEADER, 9 if m.life_ms else 8)
     write_uint(w, m.value_size)
     write_uint(w, m.value_hash)
+    if m.life_ms:
+        write_uint(w, m.life_ms)
 
 
 cdef void write_pull(Writer* w, const Message* m) noexcept nogil:
@@ -441,3 +464,11 @@ cdef void write_welcome(Writer* w, const uint8_t* addresses, uint32_t size) noex
     write_uint(w, MSG_WELCOME)
     if size:
         write_bin(w, addresses, size)
+
+
+cdef void write_clock(Writer* w, uint64_t wall_us, uint64_t up_us) noexcept nogil:
+    """When a snapshot was written, or for how long the teller has been running."""
+    write_array(w, 3)
+    write_uint(w, MSG_CLOCK)
+    write_uint(w, wall_us)
+    write_uint(w, up_us)

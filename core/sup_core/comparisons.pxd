@@ -26,7 +26,7 @@ cdef class Comparisons:
     cdef void ask(
         self, const Address* target, const uint8_t* bits, bint joins, int64_t window_us
     ) noexcept
-    cdef bytes answer(self, Message* m)
+    cdef bytes answer(self, Message* m, bint joins)
     cdef void answered(self, Message* m, bint doubting) noexcept
     cdef bint wants_most(self) noexcept
     cdef void push(self, const Address* target) noexcept

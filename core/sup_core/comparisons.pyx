@@ -19,6 +19,7 @@ from sup_core.codec cimport (
     MSG_SYNC,
     Message,
     finish_packet,
+    write_clock,
     write_compare,
     write_sync,
     write_synced,
@@ -45,6 +46,8 @@ cdef enum:
     _LISTED = 2             # beside _DIGESTED in a store entry, while a list is compared
 
 
+# Longer than a whole ring that starts again takes to find out that it is alone.
+cdef int64_t _RUNNING_US = 90000000
 cdef int64_t _EVER = -0x7FFFFFFFFFFFFFFF
 
 
@@ -136,8 +139,11 @@ cdef class Comparisons:
             return -1
         return slot
 
-    cdef bytes answer(self, Message* m):
-        """The entries that a list lacks or has otherwise, and the names wanted."""
+    cdef bytes answer(self, Message* m, bint joins):
+        """The entries that a list lacks or has otherwise, and the names wanted.
+
+        A newcomer learns from who has run for long that its ring goes on.
+        """
         cdef Writer w
         cdef Writer wanted
         cdef Writer entries
@@ -198,6 +204,9 @@ cdef class Comparisons:
         )
         write_synced(&w, m.bits, wanted.start, <uint32_t> wanted.size)
         write_raw(&w, entries.start, entries.size)
+        if joins and self.now - self.table.since(0) >= _RUNNING_US:
+            write_clock(&w, 0, <uint64_t> (self.now - self.table.since(0)))
+            count += 1
         finish_packet(&w, count)
         try:
             return (<const char*> w.start)[:w.size] if not w.full else b""

@@ -44,7 +44,7 @@ cdef class Dissemination:
     cdef int copies             # of a batch that count: to targets that are not suspected
     cdef bint behind            # the neighbour of the last tick was the one before
     cdef int turn
-    cdef uint64_t dropped
+    cdef uint64_t dropped[2]    # by lane
     cdef void enqueue(self, int lane, int32_t index) noexcept
     cdef void remove(self, int lane, int32_t index) noexcept
     cdef void heard_again(self, int lane, int32_t index) noexcept

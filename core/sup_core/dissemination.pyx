@@ -68,7 +68,7 @@ cdef class Dissemination:
                     wanted *= 2
             p = realloc(at.items, wanted * sizeof(Item))
             if p == NULL:
-                self.dropped += 1
+                self.dropped[lane] += 1
                 return
             at.items = <Item*> p
             memset(&at.items[at.capacity], 0, (wanted - at.capacity) * sizeof(Item))

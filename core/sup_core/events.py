@@ -72,7 +72,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Rumor:
-    """One gossiped value; ``value`` is None when it was retracted."""
+    """One gossiped value; ``value`` is None when it was retracted, or has expired."""
 
     kind: int
     key: bytes
@@ -83,7 +83,10 @@ class Rumor:
 
 @dataclass(frozen=True, slots=True)
 class RumorEvent:
-    """The store took a newer version; ``previous`` is what it replaced, None for a new key."""
+    """The store took a newer version; ``previous`` is what it replaced, None for a new key.
+
+    A rumor that has lived out is told with the version it had, and no value.
+    """
 
     rumor: Rumor
     previous: Version | None = None

@@ -37,5 +37,5 @@ cdef class Exchanges:
     cdef bytes pull_answer(self, Message* m)
     cdef void start_pulls(self) noexcept
     cdef bint joining(self) noexcept
-    cdef bytes snapshot_body(self)
+    cdef bytes snapshot_body(self, uint64_t wall_us)
     cdef void expire(self) noexcept

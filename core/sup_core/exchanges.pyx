@@ -9,6 +9,7 @@ from sup_core.codec cimport (
     Message,
     Tag,
     finish_packet,
+    write_clock,
     write_pull,
     write_sync,
     write_wide_header,
@@ -96,7 +97,9 @@ cdef class Exchanges:
         if rule_of(m.kind) == RULE_NONE:
             return b""
         slot = self.store.find(<uint8_t> m.kind, m.key, m.key_size, m.origin)
-        if slot < 0:
+        if slot < 0 or (
+            self.store.entries[slot].expires and self.store.entries[slot].blob.tombstone
+        ):
             self.tally.counts[COUNT_REQUESTS_REFUSED] += 1
             return b""
         self.packets.now = self.now
@@ -162,8 +165,11 @@ cdef class Exchanges:
                 return True
         return False
 
-    cdef bytes snapshot_body(self):
-        """All rumors whole, tombstones included, and all cards; what ``Node.load`` takes."""
+    cdef bytes snapshot_body(self, uint64_t wall_us):
+        """All rumors whole, tombstones included, and all cards; what ``Node.load`` takes.
+
+        The last message is the wall clock, when that is known.
+        """
         cdef Writer w
         cdef uint32_t count = 0
         cdef int32_t i
@@ -176,6 +182,9 @@ cdef class Exchanges:
             count += self.packets.put_member(&w, i)
         for i in range(self.store.slots):
             count += self.packets.put_rumor(&w, i, True)
+        if wall_us:
+            write_clock(&w, wall_us, 0)
+            count += 1
         finish_packet(&w, count)
         try:
             return (<const char*> w.start)[:w.size]

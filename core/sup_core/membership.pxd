@@ -47,6 +47,7 @@ cdef class Membership:
     cdef uint64_t ring
     cdef int64_t now
     cdef bint leaving
+    cdef int64_t away           # how old the snapshot is that is being loaded
     cdef bint entered       # a row began to count since the rumor rules looked
     cdef uint64_t card_count
     cdef int64_t question_window

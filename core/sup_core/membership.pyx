@@ -78,6 +78,8 @@ cdef class Membership:
         cdef bint old_news
         cdef bint gone = m.state == STATE_DEAD or m.state == STATE_LEFT
         cdef Card* card
+        if how == SOURCE_DISK:
+            age_us += self.away
         if row == 0:
             if memcmp(self.table.id_of(0), m.id, 16) != 0:
                 self.tally.counts[COUNT_CARD_REFUSED] += 1

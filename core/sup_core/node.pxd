@@ -63,6 +63,10 @@ cdef class Node:
     cdef Comparisons comparisons
     cdef uint64_t asker     # whose request is being read, else 0
     cdef int64_t left_at
+    cdef int64_t expiry_armed
+    cdef bytes aside            # a snapshot whose rumors wait, or waited
+    cdef int64_t aside_at       # when it was loaded; 0: nothing waits
+    cdef int64_t aside_away     # how old it was then
 
     # the C surface: what the drivers use
     cdef void receive(
@@ -76,6 +80,9 @@ cdef class Node:
     # inside
     cdef int _assemble(self, object seed, CardPool cards) except -1
     cdef void _at(self, int64_t now) noexcept
+    cdef int64_t _away(self, bytes raw) noexcept
+    cdef void _take_aside(self) noexcept
+    cdef void _restore(self, bytes raw, int64_t away, bint own_only) noexcept
     cdef void _messages(
         self, Reader* r, uint32_t count, int32_t row, const Address* source, int how
     ) noexcept

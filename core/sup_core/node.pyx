@@ -24,6 +24,7 @@ from sup_core.card_pool cimport Card, CardPool, card_drop
 from sup_core.codec cimport (
     MSG_ACK,
     MSG_BUCKETS,
+    MSG_CLOCK,
     MSG_COMPARE,
     MSG_HEADER,
     MSG_JOIN,
@@ -98,6 +99,8 @@ cdef enum:
     # A snapshot is believed only by who has just started.
     _SNAPSHOT_AGE_US = 10000000
     _RETRY_CHECK_US = 500000
+    # Who runs in the ring is found within this, whatever is lost.
+    _ALONE_US = 60000000
     # Below what a body is cut at, so one of this size is complete.
     _BODY_WHOLE_BYTES = 3000000
 
@@ -139,6 +142,7 @@ cdef class Node:
         _address_of(address, &own)
         data = card_bytes(name, tags or {})
         self._assemble(seed, cards)
+        self.expiry_armed = 0x7FFFFFFFFFFFFFFF
         self.table.at(now)
         card = self.table.pool.intern(
             <const uint8_t*> (<const char*> (<bytes> member_id)), &own, <uint64_t> epoch << 16,
@@ -222,6 +226,8 @@ cdef class Node:
         self.exchanges.now = self.now
         self.comparisons.now = self.now
         self.packets.now = self.now
+        if self.now >= self.rumor_rules.expiry:
+            self.rumor_rules.expire()
 
     # ------------------------------------------------------------------ inputs
 
@@ -422,16 +428,20 @@ cdef class Node:
         self.dissemination.last_tick = now - self.settings.gossip_interval_us
         self._settle()
 
-    def publish(self, kind, key, value, now):
-        """Write a rumor of this member's.
+    def publish(self, kind, key, value, now, ttl_us=0):
+        """Write a rumor of this member's, for ``ttl_us``; 0 is for ever, or until it is retracted.
+
+        What has lived out is gone everywhere, told like a retraction. The next version, with a life
+        or without, brings the key back.
 
         Raises:
-            ValueError: the kind is unknown, or key, value or this member's quota is over its bound.
+            ValueError: the kind is unknown, or key, value, life or this member's quota is over its
+                bound, or the kind only grows and has no life.
         """
         if value is None:
             raise ValueError("value is None; use retract")
         self._at(now)
-        version = self.rumor_rules.publish(kind, key, value)
+        version = self.rumor_rules.publish(kind, key, value, ttl_us)
         self._settle()
         return version
 
@@ -440,7 +450,7 @@ cdef class Node:
         if 128 <= kind <= 191:
             raise ValueError(f"kind {kind} only grows, it cannot be retracted")
         self._at(now)
-        version = self.rumor_rules.publish(kind, key, None)
+        version = self.rumor_rules.publish(kind, key, None, 0)
         self._settle()
         return version
 
@@ -473,29 +483,79 @@ cdef class Node:
     def load(self, snapshot, now):
         """Take an own snapshot: rumors are restored, members contacted but not believed.
 
+        One that is older than the tombstone floor may hold what was retracted and forgotten since.
+        Of it only own rumors, and those that only grow, are restored; the others are dropped as
+        soon as somebody who has been running gives this member a snapshot, and restored after a
+        minute when nobody does: then the whole ring was down.
+
         Raises:
             SnapshotError: it is none, or of another ring; nothing is changed in the former case.
         """
         cdef Reader r
         cdef Header header
-        cdef Address nowhere
         cdef bytes raw = snapshot
         self._at(now)
-        memset(&nowhere, 0, sizeof(nowhere))
         reader_init(&r, <const uint8_t*> (<const char*> raw), len(raw))
         if len(raw) > SNAPSHOT_BYTES_MAX or not read_header(&r, &header):
             raise SnapshotError(f"the {len(raw)} bytes are no snapshot")
         if header.ring != self.ring:
             raise SnapshotError("the snapshot is of another ring")
         before = self.tally.counts[COUNT_MALFORMED]
-        self._messages(&r, header.count, -1, &nowhere, SOURCE_DISK)
+        away = self._away(raw)
+        if away > self.settings.tombstone_floor_us:
+            self.aside = raw
+            self.aside_at = self.now if self.now > 0 else 1
+            self.aside_away = away
+        self._restore(raw, away, away > self.settings.tombstone_floor_us)
         self._settle()
         if self.tally.counts[COUNT_MALFORMED] != before:
             raise SnapshotError("the snapshot is damaged; what came before the damage was restored")
 
     def snapshot(self):
-        """All rumors, tombstones included, and the cards of all members, as bytes for ``load``."""
-        return self.exchanges.snapshot_body()
+        """All rumors, tombstones included, and the cards of all members, as bytes for ``load``.
+
+        While it is open whether an old snapshot counts, that one: nothing of it is lost meanwhile.
+        """
+        if self.aside_at:
+            return self.aside
+        self.aside = None
+        return self.exchanges.snapshot_body(self.stamps.wall_now(self.now))
+
+    cdef int64_t _away(self, bytes raw) noexcept:
+        # How long ago a snapshot was written, 0 when either clock is not known.
+        cdef Reader r
+        cdef Header header
+        cdef Message m
+        cdef uint32_t _i
+        cdef uint64_t wall = self.stamps.wall_now(self.now)
+        cdef uint64_t written = wall
+        reader_init(&r, <const uint8_t*> (<const char*> raw), len(raw))
+        if wall == 0 or not read_header(&r, &header):
+            return 0
+        for _i in range(header.count):
+            if not read_message(&r, &m):
+                break
+            if m.tag == MSG_CLOCK:
+                written = m.a
+        return <int64_t> (wall - written) if 0 < written < wall else 0
+
+    cdef void _take_aside(self) noexcept:
+        # Nobody has been running: the whole ring was down, and what it knew is all there is.
+        cdef int64_t away = self.aside_away + self.now - self.aside_at
+        self.aside_at = 0
+        self._restore(self.aside, away, False)
+
+    cdef void _restore(self, bytes raw, int64_t away, bint own_only) noexcept:
+        cdef Reader r
+        cdef Header header
+        cdef Address nowhere
+        memset(&nowhere, 0, sizeof(nowhere))
+        reader_init(&r, <const uint8_t*> (<const char*> raw), len(raw))
+        if read_header(&r, &header):
+            self.rumor_rules.away = away
+            self.membership.away = away
+            self.rumor_rules.own_only = own_only
+            self._messages(&r, header.count, -1, &nowhere, SOURCE_DISK)
 
     # ----------------------------------------------------------------- outputs
 
@@ -609,13 +669,15 @@ cdef class Node:
         found["pulls_given_up"] = self.pulls.given_up
         found["rumors_stored"] = self.store.count
         found["rumor_bytes"] = self.store.size
+        found["rumors_expired"] = self.rumor_rules.expired
         found["rumors_orphaned"] = self.rumor_rules.orphans
         found["members_live"] = self.table.live_count + 1
         found["members_held"] = self.flaps.held_count
         found["hold_longest_us"] = self.flaps.hold_longest
         found["members_rows"] = self.table.rows - self.table.free_count
         found["rto_us"] = self.detector.rto()
-        found["news_dropped"] = self.dissemination.dropped
+        found["news_dropped_members"] = self.dissemination.dropped[0]
+        found["news_dropped_rumors"] = self.dissemination.dropped[1]
         found["snapshots_refused"] = self.newcomer.refused
         found["snapshot_tries_failed"] = self.newcomer.tries
         found["news_members"] = self.dissemination.lanes[0].count
@@ -691,6 +753,10 @@ cdef class Node:
                 self.rumor_rules.rumor_message(&m, row, how)
             elif m.tag == MSG_HEADER:
                 self.rumor_rules.header_message(&m, row)
+            elif m.tag == MSG_CLOCK and not datagram:
+                if how != SOURCE_DISK:
+                    # The ring has gone on: what it has not kept of an old snapshot is no more.
+                    self.aside_at = 0
             elif not datagram:
                 if m.tag == MSG_SYNCED and m.list != NULL:
                     self.comparisons.answered(&m, how == SOURCE_SYNC)
@@ -776,7 +842,7 @@ cdef class Node:
         self.asker = header.sender
         self._messages(r, header.count - 1, row, source, SOURCE_SYNC)
         self.asker = 0
-        body = self.comparisons.answer(&asked)
+        body = self.comparisons.answer(&asked, joins)
         if joins:
             self.newcomer.gave(len(body))
         return body
@@ -901,6 +967,11 @@ cdef class Node:
                 )
         if self.pulls.count:
             self.exchanges.start_pulls()
+        if self.aside_at and self.now - self.aside_at >= _ALONE_US:
+            self._take_aside()
+        if self.rumor_rules.expiry < self.expiry_armed:
+            self.expiry_armed = self.rumor_rules.expiry
+            self.timers.arm(self.expiry_armed, TIMER_EXPIRY, 0, 0)
         if self.membership.entered or self.rumor_rules.stale_count:
             self.membership.entered = False
             self.rumor_rules.owners_changed()
@@ -1060,6 +1131,10 @@ cdef class Node:
             self.doubts.due(self.now)
         elif timer.kind == TIMER_PULLS:
             self.exchanges.pulls_armed = 0x7FFFFFFFFFFFFFFF
+        elif timer.kind == TIMER_EXPIRY:
+            # What is due went as the clock was set; an older timer than the last is stale.
+            if timer.when == self.expiry_armed:
+                self.expiry_armed = 0x7FFFFFFFFFFFFFFF
         elif timer.kind == TIMER_SWEEP:
             self._sweep()
             self.timers.arm(self.now + self._sweep_interval(), TIMER_SWEEP, 0, 0)

@@ -143,7 +143,8 @@ cdef class Packets:
         cdef Message m
         cdef size_t size = w.size
         cdef RumorBlob* blob = self.store.entries[slot].blob
-        if blob == NULL:
+        cdef int64_t expires = self.store.entries[slot].expires
+        if blob == NULL or (expires and blob.tombstone):
             return False
         m.kind = blob.kind
         m.key = blob.data
@@ -157,6 +158,9 @@ cdef class Packets:
         m.age_s = 0
         if blob.tombstone:
             m.age_s = _age_s(self.now - self.store.entries[slot].changed)
+        m.life_ms = 0
+        if expires:
+            m.life_ms = _life_ms(expires - self.now)
         if blob.value_size > INLINE_BYTES_MAX and not whole:
             write_rumor_header(w, &m)
         else:
@@ -268,6 +272,13 @@ cdef bint _kept(Writer* w, size_t size) noexcept:
         w.full = False
         return False
     return True
+
+
+cdef uint32_t _life_ms(int64_t life_us) noexcept:
+    # Never 0; rounded down, so that relays do not lengthen it.
+    if life_us < 1000:
+        return 1
+    return <uint32_t> (life_us // 1000)
 
 
 cdef uint32_t _age_s(int64_t age_us) noexcept:

@@ -15,6 +15,7 @@ cdef struct Entry:
     RumorBlob* blob         # NULL: a free slot
     uint64_t name           # hash of the store key
     int64_t changed
+    int64_t expires         # 0: never; with a tombstone: it has expired
     uint32_t generation
     int32_t quota           # row in quotas
     uint8_t digested
@@ -52,6 +53,7 @@ cdef class RumorStore:
         self, RumorBlob* blob, int64_t now, int32_t* slot, RumorBlob** previous
     ) noexcept
     cdef Offer weigh(self, const RumorBlob* blob, int32_t slot) noexcept
+    cdef RumorBlob* expire(self, int32_t slot, int64_t now) noexcept
     cdef void drop(self, int32_t slot) noexcept
     cdef uint64_t entry_hash(self, int32_t slot) noexcept
     cdef bint _grow(self) noexcept

@@ -6,7 +6,7 @@
 
 Bounded three ways, each refusal told to the caller by its own code: rumors and bytes per origin,
 rumors in all, bytes in all. Retracted rumors stay as tombstones until the node drops them past
-the floor.
+the floor; an expired one stays for a while as a mark that refuses the version it had.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -205,6 +205,7 @@ cdef class RumorStore:
         entry.blob = blob
         entry.quota = quota
         entry.changed = now
+        entry.expires = 0
         self.size += cost
         self.size -= freed
         slot[0] = at
@@ -270,6 +271,29 @@ cdef class RumorStore:
         result.b = 0
         result.value_hash = self.value_hash(out, size)
         return result
+
+    cdef RumorBlob* expire(self, int32_t slot, int64_t now) noexcept:
+        """Keep of a version that has lived out only its name and rank; give what was held, with
+        its reference. NULL: out of memory, and nothing is changed.
+
+        The mark has the hash of the value it had, so it ranks above its own version and below every
+        other that did.
+        """
+        cdef Entry* entry = &self.entries[slot]
+        cdef RumorBlob* held = entry.blob
+        cdef RumorBlob* mark = rumor_new(held.data, held.key_size, NULL, 0)
+        if mark == NULL:
+            return NULL
+        mark.kind = held.kind
+        mark.a = held.a
+        mark.b = held.b
+        mark.value_hash = held.value_hash
+        memcpy(mark.origin, held.origin, 16)
+        self.quotas[entry.quota].size -= held.value_size
+        self.size -= held.value_size
+        entry.blob = mark
+        entry.changed = now
+        return held
 
     cdef void drop(self, int32_t slot) noexcept:
         """Forget an entry altogether."""

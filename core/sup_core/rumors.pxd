@@ -4,6 +4,7 @@ from sup_core.blobs cimport RumorBlob
 from sup_core.codec cimport Message
 from sup_core.counters cimport Tally
 from sup_core.dissemination cimport Dissemination
+from sup_core.kinds cimport Rule
 from sup_core.member_table cimport MemberTable
 from sup_core.notices cimport Notices
 from sup_core.pulls cimport Pulls
@@ -28,12 +29,21 @@ cdef class Rumors:
     cdef int64_t orphan_bytes
     cdef int64_t recounted
     cdef bint stale_count
+    cdef int64_t expiry         # when to look for what has lived out
+    cdef uint64_t expired
+    cdef int64_t away           # how old the snapshot is that is being loaded
+    cdef bint own_only          # only what nobody else can have retracted is loaded from it
     cdef void rumor_message(self, Message* m, int32_t source, int how) noexcept
     cdef void header_message(self, Message* m, int32_t source) noexcept
+    cdef bint _aged_well(self, Message* m, Rule rule) noexcept
     cdef bint wanted(self, Message* m, int how) noexcept
-    cdef bint take(self, RumorBlob* blob, uint32_t age_s, bint news) noexcept
+    cdef bint take(
+        self, RumorBlob* blob, uint32_t age_s, int64_t life_us, bint news
+    ) noexcept
     cdef void overrule(self, Message* m) noexcept
-    cdef object publish(self, object kind, object key, object value)
+    cdef object publish(self, object kind, object key, object value, int64_t life_us)
+    cdef void expire(self) noexcept
+    cdef bint _expire(self, int32_t slot) noexcept
     cdef int _standing(self, const RumorBlob* blob) noexcept
     cdef void owners_changed(self) noexcept
     cdef void recount(self) noexcept

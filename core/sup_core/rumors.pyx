@@ -8,6 +8,10 @@ is written above.
 A rumor that only its owner may write counts as long as the owner does: it is part of the digest
 exactly while the owner's row is, and one of an owner that is not in the table (it overtook the
 card, or is a forgery) waits a minute, within bounds, for the owner to become known.
+
+A rumor with a life expires at every holder by its own clock, the same moment but for what the news
+took to travel: dropped, told once, and out of the digest. A mark stays that refuses the version, so
+that no holder whose clock is a little behind brings it back.
 """
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
@@ -61,6 +65,18 @@ cdef enum:
     _ORPHAN_AGE_US = 60000000
     # Looking at all rumors costs; who floods new members must not make it happen per packet.
     _RECOUNT_INTERVAL_US = 100000
+    # Looking for what has lived out costs as much: so late may a rumor expire.
+    _EXPIRY_STEP_US = 100000
+    # Clocks of a day's life differ by seconds, a packet or a stream is under way for as long.
+    _MARK_AGE_US = 60000000
+    # A header whose body would be dead on arrival.
+    _LIFE_SHORT_MS = 300
+
+cdef int64_t _NEVER = 0x7FFFFFFFFFFFFFFF
+cdef int64_t _LIFE_MIN_US = 1000000
+# What 32 bits of milliseconds hold.
+cdef int64_t _LIFE_MAX_US = 4294967295000
+
 
 cdef class Rumors:
     """The rumor rules of one node."""
@@ -78,10 +94,13 @@ cdef class Rumors:
         self.anti_entropy = anti_entropy
         self.notices = notices
         self.tally = tally
+        self.expiry = _NEVER
 
     cdef void rumor_message(self, Message* m, int32_t source, int how) noexcept:
         cdef RumorBlob* blob
         cdef Rule rule = rule_of(m.kind)
+        if how == SOURCE_DISK and not self._aged_well(m, rule):
+            return
         if not self.wanted(m, how):
             return
         if (
@@ -97,13 +116,15 @@ cdef class Rumors:
             return
         _name_blob(blob, m)
         blob.value_hash = self.store.value_hash(m.value, m.value_size)
-        self.take(blob, m.age_s, how != SOURCE_DISK)
+        self.take(blob, m.age_s, <int64_t> m.life_ms * 1000, how != SOURCE_DISK)
 
     cdef void header_message(self, Message* m, int32_t source) noexcept:
         """A large rumor is announced: pull it unless it is held."""
         cdef RumorBlob* blob
         cdef int32_t slot
         cdef Rule rule = rule_of(m.kind)
+        if 0 < m.life_ms < _LIFE_SHORT_MS:
+            return
         if source <= 0 or m.value_size == 0 or not self.wanted(m, SOURCE_GOSSIP):
             return
         if rule == RULE_OWNER and memcmp(m.origin, self.table.id_of(0), 16) == 0:
@@ -134,6 +155,21 @@ cdef class Rumors:
         ), blob, m.value_size,
                         source, self.table.generations[source], self.now)
 
+    cdef bint _aged_well(self, Message* m, Rule rule) noexcept:
+        # Time went on while the snapshot lay on the disk.
+        cdef int64_t age_s = m.age_s + self.away // 1000000
+        if self.own_only and (rule == RULE_OWNER or rule == RULE_WRITER):
+            if rule != RULE_OWNER or memcmp(m.origin, self.table.id_of(0), 16) != 0:
+                return False
+        if m.value == NULL:
+            m.age_s = <uint32_t> age_s if age_s < 0x7FFFFFFF else 0x7FFFFFFF
+            return age_s * 1000000 <= self.settings.tombstone_floor_us
+        if m.life_ms:
+            if m.life_ms <= self.away // 1000:
+                return False
+            m.life_ms -= <uint32_t> (self.away // 1000)
+        return True
+
     cdef bint wanted(self, Message* m, int how) noexcept:
         # Whether a rumor or its header may be looked at at all; what may not is counted.
         cdef Rule rule = rule_of(m.kind)
@@ -148,8 +184,10 @@ cdef class Rumors:
             self.stamps.observe(m.a, m.b)
         return True
 
-    cdef bint take(self, RumorBlob* blob, uint32_t age_s, bint news) noexcept:
-        """Merge a rumor, whose reference is consumed; True when it was taken."""
+    cdef bint take(
+            self, RumorBlob* blob, uint32_t age_s, int64_t life_us, bint news
+    ) noexcept:
+        """Merge a rumor, whose reference is consumed; True when it was taken. Life 0: for ever."""
         cdef Rule rule = rule_of(blob.kind)
         cdef int32_t slot = self.store.find(blob.kind, blob.data, blob.key_size, blob.origin)
         cdef RumorBlob* previous = NULL
@@ -199,6 +237,11 @@ cdef class Rumors:
                 self.tally.counts[COUNT_RUMOR_STALE] += 1
             return False
         name = self.store.entries[slot].name
+        if life_us and (rule == RULE_OWNER or rule == RULE_WRITER):
+            if not self.store.entries[slot].blob.tombstone:
+                self.store.entries[slot].expires = self.now + life_us
+                if self.now + life_us < self.expiry:
+                    self.expiry = self.now + life_us
         if digested:
             self.anti_entropy.subtract(name, old_hash, self.now)
         if standing == _COUNTS:
@@ -234,6 +277,7 @@ cdef class Rumors:
         cdef int32_t slot = self.store.find(<uint8_t> m.kind, m.key, m.key_size, m.origin)
         cdef RumorBlob* held = NULL
         cdef RumorBlob* blob
+        cdef int64_t life_us = 0
         if slot == -2:
             return
         if slot >= 0:
@@ -247,6 +291,10 @@ cdef class Rumors:
             self.own_seq = m.b
         if held != NULL and not held.tombstone:
             blob = rumor_new(m.key, m.key_size, held.data + held.key_size, held.value_size)
+            if self.store.entries[slot].expires:
+                life_us = self.store.entries[slot].expires - self.now
+                if life_us < 1:
+                    life_us = 1
         else:
             blob = rumor_new(m.key, m.key_size, NULL, 0)
         if blob == NULL:
@@ -256,12 +304,12 @@ cdef class Rumors:
         memcpy(blob.origin, m.origin, 16)
         blob.a = self.table.epochs[0]
         blob.b = self.own_seq
-        if held != NULL:
+        if held != NULL and not held.tombstone:
             blob.value_hash = held.value_hash
         self.notices.tell(SELF_OWN_RUMOR, m.kind, NULL, self.now)
-        self.take(blob, 0, True)
+        self.take(blob, 0, life_us, True)
 
-    cdef object publish(self, object kind, object key, object value):
+    cdef object publish(self, object kind, object key, object value, int64_t life_us):
         cdef RumorBlob* blob
         cdef bytes raw_key = key
         cdef bytes raw_value = value if value is not None else b""
@@ -275,6 +323,17 @@ cdef class Rumors:
         if len(raw_value) > VALUE_BYTES_MAX:
             raise LimitError(f"value is {len(raw_value)} bytes, limit is {VALUE_BYTES_MAX}")
         rule = rule_of(kind)
+        if life_us:
+            if rule != RULE_OWNER and rule != RULE_WRITER:
+                raise LimitError(f"kind {kind} only grows, it cannot expire")
+            longest = self.settings.tombstone_floor_us // 2
+            if longest > _LIFE_MAX_US:
+                longest = _LIFE_MAX_US
+            if not _LIFE_MIN_US <= life_us <= longest:
+                raise LimitError(
+                    f"ttl_us is {life_us}, allowed are 0 and {_LIFE_MIN_US}..{longest}, half the"
+                    " tombstone floor"
+                )
         if value is not None:
             data = <const uint8_t*> (<const char*> raw_value)
         blob = rumor_new(
@@ -299,7 +358,7 @@ cdef class Rumors:
             self.tally.counts[COUNT_RUMOR_QUOTA], self.tally.counts[COUNT_RUMOR_FULL],
             self.tally.counts[COUNT_RUMOR_KIND]
         )
-        if not self.take(blob, 0, True):
+        if not self.take(blob, 0, life_us, True):
             if self.tally.counts[COUNT_RUMOR_QUOTA] > before[0]:
                 raise LimitError(
                     f"this member's rumors are at a limit: {ORIGIN_RUMORS_MAX} rumors, "
@@ -318,6 +377,45 @@ cdef class Rumors:
             self.table.id_of(0)
         )
         return version_view(self.store.entries[slot].blob)
+
+    cdef void expire(self) noexcept:
+        """Drop what has lived out, and set when to look again."""
+        cdef int32_t i
+        cdef RumorBlob* blob
+        cdef int64_t expires
+        self.expiry = _NEVER
+        for i in range(self.store.slots):
+            blob = self.store.entries[i].blob
+            expires = self.store.entries[i].expires
+            if blob == NULL or expires == 0 or blob.tombstone:
+                continue
+            if expires <= self.now and self._expire(i):
+                continue
+            if expires < self.expiry:
+                self.expiry = expires
+        if self.expiry < self.now + _EXPIRY_STEP_US:
+            self.expiry = self.now + _EXPIRY_STEP_US
+
+    cdef bint _expire(self, int32_t slot) noexcept:
+        cdef uint64_t counted = self.store.entry_hash(slot)
+        cdef RumorBlob* previous = self.store.expire(slot, self.now)
+        cdef EventRecord* record
+        if previous == NULL:
+            return False
+        self.expired += 1
+        if self.store.entries[slot].digested:
+            self.anti_entropy.subtract(self.store.entries[slot].name, counted, self.now)
+            self.store.entries[slot].digested = 0
+        self.dissemination.remove(NEWS_RUMORS, slot)
+        record = self.notices.events.push()
+        if record == NULL:
+            rumor_drop(previous)
+            return True
+        record.what = EVENT_RUMOR
+        record.rumor = rumor_share(self.store.entries[slot].blob)
+        record.previous = previous
+        self.notices.events.charge(record)
+        return True
 
     cdef void drop(self, int32_t slot) noexcept:
         if self.store.entries[slot].digested:
@@ -392,7 +490,10 @@ cdef class Rumors:
                         self.anti_entropy.changed
                     )
                     self.store.entries[i].digested = 0
-            elif not self.store.entries[i].digested and not self._aged(i):
+            elif (
+                not self.store.entries[i].digested and not self._aged(i)
+                and not (blob.tombstone and self.store.entries[i].expires)
+            ):
                 self.anti_entropy.add(
                     self.store.entries[i].name, self.store.entry_hash(i), self.anti_entropy.changed
                 )
@@ -422,6 +523,10 @@ cdef class Rumors:
                 self.drop(i)
                 continue
             if not blob.tombstone:
+                continue
+            if self.store.entries[i].expires:
+                if age > _MARK_AGE_US:
+                    self.drop(i)
                 continue
             if age > floor // 2 and self.store.entries[i].digested:
                 self.anti_entropy.subtract(

@@ -14,6 +14,7 @@ cdef enum TimerKind:
     TIMER_DOUBTS = 11
     TIMER_NEWCOMER = 12     # the next try for a snapshot
     TIMER_FLAP = 13         # row: a flapping member
+    TIMER_EXPIRY = 14       # the next rumor that has lived out
 
 cdef struct Timer:
     int64_t when

@@ -35,7 +35,7 @@ cdef class Timers:
         cdef bint own = (
             kind == TIMER_PERIOD or kind == TIMER_GOSSIP or kind == TIMER_SEEDS
             or kind == TIMER_SWEEP or kind == TIMER_PULLS or kind == TIMER_LEAVE
-            or kind == TIMER_DOUBTS
+            or kind == TIMER_DOUBTS or kind == TIMER_EXPIRY
         )
         if self.count >= (TIMERS_MAX if own else TIMERS_MAX - TIMERS_RESERVED):
             self.refused += 1

@@ -57,6 +57,11 @@ SAVE_INTERVAL_S: Final = 10.0
 SAVE_SOON_S: Final = 0.25
 """Delay after a last-writer rumor, so that a burst of them is one write."""
 SAVE_RETRY_S: Final = 5.0
+SAVE_AT_LEAST_S: Final = 3600.0
+"""A snapshot says when it was written, and one that is older than the tombstone floor (a day) is
+only believed in part: so a ring in which nothing changes is saved too."""
+CLOCK_BYTES: Final = 12
+"""What a snapshot ends with is its time; two that differ in nothing else are the same."""
 WALL_INTERVAL_S: Final = 10.0
 """How often the node hears the wall clock, which may be set or jump in a suspend."""
 LAST_WRITER_KINDS: Final = range(64, 128)
@@ -122,6 +127,7 @@ class Ring:
         self._leaving = False
         self._closed = False
         self._saved = b""
+        self._saved_s = 0.0
         self._unsaved = ""
         self._alive: dict[bytes, bytes] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -441,7 +447,9 @@ class Ring:
     async def _keep_saving(self) -> None:
         failing = False
         while True:
-            await self._changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SAVE_AT_LEAST_S):
+                    await self._changed.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SAVE_INTERVAL_S):
                     await self._urgent.wait()
@@ -462,9 +470,11 @@ class Ring:
         urgent = self._urgent.is_set()
         self._changed.clear()
         self._urgent.clear()
+        self._tell_time()
         snapshot = self.node.snapshot()
-        fingerprint = blake2b(snapshot, digest_size=16).digest()
-        if fingerprint == self._saved:
+        fingerprint = blake2b(snapshot[:-CLOCK_BYTES], digest_size=16).digest()
+        now_s = self._loop.time()
+        if fingerprint == self._saved and now_s - self._saved_s < SAVE_AT_LEAST_S:
             return
         try:
             await self._loop.run_in_executor(self._disk, self._state.save_rumors, snapshot)
@@ -475,7 +485,7 @@ class Ring:
                 self._urgent.set()
             raise
         self._unsaved = ""
-        self._saved = fingerprint
+        self._saved, self._saved_s = fingerprint, now_s
 
     def _warn(self, text: str) -> None:
         self._warnings.append(text)

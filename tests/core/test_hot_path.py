@@ -34,8 +34,11 @@ COLD = {
     "membership": {"Membership.why", "_why_text"},  # for who asks
     "node": {
         "Node._assemble",  # once per node
+        "Node._away",  # a snapshot from disk, once at the start
         "Node._compared",  # the body of a stream, which is a Python value
+        "Node._restore",  # the same
         "Node._row_of",  # an argument of the Python surface
+        "Node._take_aside",  # the same
         "Node.has_news",  # the length of the queue of stream requests, which are Python values
         "_address_of",  # an argument of the Python surface
     },

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import sup.ring
 from sup.edge.addresses import pack_address
 from sup.errors import ConflictError, ExitCode, OperatorError
 from sup.ring import RING_HASH_OFFSET, Resync, Ring, RingOptions, ring_magic
@@ -569,3 +570,20 @@ def test_ring_flooded_with_garbage_stays_whole(loop_factory: LoopFactory, tmp_pa
 def known(ring: Ring) -> list[tuple[bytes, str, bytes, MemberState, int]]:
     """What a member holds of all others, without the times."""
     return sorted((m.id, m.name, m.address, m.state, m.epoch) for m in ring.members())
+
+
+async def test_ring_unchanged_is_saved_again_only_after_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot's time alone is no change, but an old one would not be believed."""
+    async with town(tmp_path) as made:
+        ring = await made.start("solo")
+        ring.publish(CONFIG, b"k", b"v")
+        await ring.flush()
+        path = tmp_path / "solo" / "rumors"
+        first = path.read_bytes()
+        await ring.flush()
+        assert path.read_bytes() == first
+        monkeypatch.setattr(sup.ring, "SAVE_AT_LEAST_S", 0.0)
+        await ring.flush()
+        assert path.read_bytes() != first
