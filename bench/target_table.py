@@ -250,6 +250,43 @@ def _steady(members: int, **how: Any) -> list[Target]:
     ]
 
 
+def _speed(members: int, bound: float | None, **how: Any) -> list[Target]:
+    runs = job("speed", members)
+    lines = [
+        Target(
+            "speed",
+            f"simulated seconds per second, N = {members:,}",
+            runs,
+            "speed",
+            middle,
+            bound,
+            "×",
+            at_least=True,
+            **how,
+        )
+    ]
+    if bound is None:
+        return lines
+    return [
+        *lines,
+        Target(
+            "speed",
+            "… slowest 5 s of a minute",
+            runs,
+            "speed",
+            least,
+            bound,
+            "×",
+            "",
+            at_least=True,
+            **how,
+        ),
+        Target("speed", "… first 10 s", runs, "start", least, bound, "×", "", at_least=True, **how),
+        Target("speed", "… CPU until the ring stands", runs, "form_s", worst, None, "s", **how),
+        Target("speed", "… resident, peak", runs, "gib_peak", worst, 12, "GiB", **how),
+    ]
+
+
 def _packet(case: str, words: str, peer: str) -> list[Target]:
     runs = job("packet", 100, case=case)
     return [
@@ -360,6 +397,7 @@ TARGETS: tuple[Target, ...] = (
     ),
     *_rumor(100, "0.36 s; last 0.71 s"),
     *_rumor(1000, "", rounds=10, seeds=1, full_seeds=5),
+    *_rumor(10000, "", rounds=5, seeds=1, quick=False),
     Target(
         "join-200",
         "burst join of 200",
@@ -423,44 +461,9 @@ TARGETS: tuple[Target, ...] = (
             ("… what the nodes themselves hold", "bytes_pair_own", None, "B", ""),
         )
     ),
-    Target(
-        "speed",
-        "simulated seconds per second, N = 1,000",
-        job("speed", 1000),
-        "speed",
-        middle,
-        None,
-        "×",
-        seeds=1,
-        full_seeds=3,
-    ),
-    Target(
-        "speed",
-        "simulated seconds per second, N = 2,000",
-        job("speed", 2000),
-        "speed",
-        middle,
-        10,
-        "×",
-        at_least=True,
-        seeds=1,
-        quick=False,
-    ),
-    Target(
-        "speed",
-        "simulated seconds per second, N = 10,000",
-        job("speed", 10000),
-        "speed",
-        middle,
-        1,
-        "×",
-        at_least=True,
-        seeds=1,
-        quick=False,
-    ),
-    Target(
-        "speed", "… resident", job("speed", 10000), "gib", worst, 12, "GiB", seeds=1, quick=False
-    ),
+    *_speed(1000, None, seeds=1, full_seeds=3),
+    *_speed(2000, 10, seeds=1, quick=False),
+    *_speed(10000, 1, seeds=1, quick=False),
     *_heal(0.5, "halves of 200", 200, seeds=2),
     *_heal(0.02, "4 from 196", 200, seeds=2),
     *_heal(0.5, "halves of 1,000", 1000, seeds=1, full_seeds=3, quick=False),
@@ -551,3 +554,8 @@ TARGETS: tuple[Target, ...] = (
         quick=False,
     ),
 )
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "scale": ("speed", "flat", "crash-10000", "rumor-10000", "join-200"),
+}
+"""Keys that are asked for together: what rings of thousands cost, and what they do."""

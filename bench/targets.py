@@ -7,6 +7,7 @@ work on the machine moves them less than wall time.
 
     python bench/targets.py
     python bench/targets.py --only crash-100 stalls-4 --seeds 20
+    python bench/targets.py --only scale --jobs 1
     python bench/targets.py --full --write
     python bench/targets.py --peer --seeds 2
     python bench/targets.py --experiment heal --members 200 --seed 3
@@ -26,7 +27,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,7 @@ from bench.peers.memberlist_rules import Settings
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from target_table import TARGETS, Job, Target
+from target_table import GROUPS, TARGETS, Job, Target
 
 from sup_core.bench_hooks import PacketBench
 from sup_core.config import Config
@@ -92,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         targets = [t for t in targets if t.job.experiment in PEER_RUNS and t.job.members <= 300]
     if not targets:
         console.print(f"no target is called {', '.join(options.only)}; there are:", highlight=False)
-        console.print(" ".join(sorted({t.key for t in TARGETS})), highlight=False)
+        console.print(" ".join(sorted({t.key for t in TARGETS} | set(GROUPS))), highlight=False)
         return 2
     started = time.perf_counter()
     figures, results = measure(targets, options, console)
@@ -140,8 +141,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def wanted(key: str, only: Sequence[str]) -> bool:
-    """Whether a key, or the family before its dash, was asked for."""
-    return not only or any(key == word or key.startswith(f"{word}-") for word in only)
+    """Whether a key, the family before its dash, or a group that it is in was asked for."""
+    words = [each for word in only for each in GROUPS.get(word, (word,))]
+    return not only or any(key == word or key.startswith(f"{word}-") for word in words)
 
 
 def one(options: argparse.Namespace) -> int:
@@ -219,7 +221,7 @@ def run_one(item: Job, seed: int, *, peer: bool = False) -> tuple[Result | None,
     if item.experiment == "packet":
         return None, packet(item.members, seed, **dict(item.options))
     if item.experiment == "speed":
-        return None, speed(item.members, seed)
+        return None, alone(speed, item.members, seed)
     extra = dict(item.options)
     if peer:
         extra["node_type"] = partial(MemberlistNode, settings=Settings(), directory=Directory())
@@ -233,17 +235,19 @@ def run_one(item: Job, seed: int, *, peer: bool = False) -> tuple[Result | None,
 
 def memory(members: int, seed: int) -> Figures:
     """What a ring of that size adds to a process per member, and a pair from 100 members on."""
-    spawn = multiprocessing.get_context("spawn")
-    found = []
-    for size in (100, members):
-        with ProcessPoolExecutor(1, spawn) as pool:  # each where nothing was allocated before
-            found.append(pool.submit(weigh.measure, size, 10.0, seed).result())
-    small, large = found
+    small = alone(weigh.measure, 100, 10.0, seed)
+    large = alone(weigh.measure, members, 10.0, seed)
     figures = {"kb_member": [small["rss"] / 1e3], "kb_own": [small["own"] / 1e3]}
     if members > 100:
         slope = weigh.slope(small, large)
         figures |= {"bytes_pair": [slope["rss"]], "bytes_pair_own": [slope["own"]]}
     return figures
+
+
+def alone(measure: Callable[..., Any], *arguments: object) -> Any:
+    """Call it in a process where nothing was allocated before: of memory, others' would count."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, *arguments).result()
 
 
 def packet(members: int, seed: int, *, case: str) -> Figures:
@@ -265,16 +269,26 @@ def packet(members: int, seed: int, *, case: str) -> Figures:
 
 
 def speed(members: int, seed: int) -> Figures:
-    """How many quiet virtual seconds pass per second of CPU, and what is resident then."""
+    """How many virtual seconds pass per second of CPU, and what is resident then.
+
+    ``start`` is about the first ten seconds, in which memory is touched for the first time and the
+    rounds are shuffled; ``speed`` about the minute after them, in which every member sweeps once.
+    """
     sim = Simulator(seed=seed, light=True)
-    Lab(sim).form(members, settled=10.0, limit=600.0)
-    speeds = []
-    for _ in range(5):
-        started = time.process_time()
-        sim.run(5.0)
-        speeds.append(5.0 / (time.process_time() - started))
+    started = time.process_time()
+    Lab(sim).form(members, settled=0.0, limit=600.0)
+    figures = {"form_s": [time.process_time() - started]}
+    figures["start"] = [_speed(sim, 10.0)]
+    figures["speed"] = [_speed(sim, 5.0) for _ in range(12)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"speed": speeds, "gib": [resident() / 2**30], "gib_peak": [peak]}
+    return figures | {"gib": [resident() / 2**30], "gib_peak": [peak]}
+
+
+def _speed(sim: Simulator, seconds: float) -> float:
+    """Virtual seconds per second of CPU."""
+    started = time.process_time()
+    sim.run(seconds)
+    return seconds / (time.process_time() - started)
 
 
 def resident() -> int:
