@@ -64,6 +64,8 @@ IP_AND_UDP_BYTES = 28
 RUMOR_KIND = 1
 RUMOR_BYTES = 256
 SPARE_DESCRIPTORS = 128
+WAITING_PER_RING = 4000
+"""Exchanges that wait for the shared client: two for each of the most members there can be."""
 BOUNDS_S = {"join": 60.0, "rumor": 20.0, "crash": 60.0, "crash10": 90.0}
 CHANGES = list(MemberChange)
 
@@ -72,7 +74,7 @@ class TooLate(Exception):
     """A measurement did not end in its time."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Member:
     """One member: node, place on the hub, streams."""
 
@@ -82,7 +84,6 @@ class Member:
     handle: int = 0
     alive: bool = True
     server: StreamServer | None = None
-    client: StreamClient | None = None
 
 
 @dataclass
@@ -96,6 +97,11 @@ class Ring:
     watch: Watch = field(default_factory=Watch)
     streams: StreamCounters = field(default_factory=StreamCounters)
     cards: CardPool = field(default_factory=partial(CardPool, 1))
+    client: StreamClient = field(init=False)
+    """One for all: exchanges under way are bounded for the process, as its memory is."""
+
+    def __post_init__(self) -> None:
+        self.client = StreamClient(self.streams, WAITING_PER_RING)
 
     async def start(self, count: int) -> None:
         """Open ``count`` members; nobody speaks before all sockets are open."""
@@ -117,7 +123,6 @@ class Ring:
             )
             member = Member(number, node, address)
             self.members.append(member)
-            member.client = StreamClient(self.streams)
             member.server = StreamServer(partial(self._request, member), self.streams)
             await member.server.open(listening)
             member.handle = self.hub.add(
@@ -139,8 +144,6 @@ class Ring:
         member.alive = False
         self.hub.remove(member.handle)
         assert member.server is not None
-        assert member.client is not None
-        await member.client.close()
         await member.server.close()
 
     async def close(self) -> None:
@@ -148,6 +151,7 @@ class Ring:
         for member in self.members:
             if member.alive:
                 await self.kill(member)
+        await self.client.close()
 
     def living(self) -> list[Member]:
         """Those that run."""
@@ -172,10 +176,9 @@ class Ring:
 
     def _activity(self, member: Member) -> None:
         self.watch.drain(member.node, member.number, clock_us())
-        assert member.client is not None
         while (request := member.node.poll_request()) is not None:
             number, address, data = request
-            member.client.ask(address, data, partial(self._response, member, number))
+            self.client.ask(address, data, partial(self._response, member, number))
 
     def _request(self, member: Member, data: bytes, source: bytes) -> bytes:
         try:
@@ -184,8 +187,9 @@ class Ring:
             self.hub.pump(member.handle)
 
     def _response(self, member: Member, number: int, data: bytes | None) -> None:
-        member.node.handle_response(number, data, clock_us())
-        self.hub.pump(member.handle)
+        if member.alive:  # else its question outlived it
+            member.node.handle_response(number, data, clock_us())
+            self.hub.pump(member.handle)
 
 
 @dataclass

@@ -55,6 +55,8 @@ class StreamCounters:
 class StreamServer:
     """Accepts exchanges on one listening socket and hands each request to ``handler``."""
 
+    __slots__ = ("_bytes", "_counters", "_handler", "_per_ip", "_server", "_tasks")
+
     def __init__(self, handler: Handler, counters: StreamCounters) -> None:
         self._handler = handler
         self._counters = counters
@@ -142,16 +144,22 @@ class StreamServer:
 
 
 class StreamClient:
-    """Asks other members, a bounded number at a time; each exchange ends, answered or not."""
+    """Asks other members, a bounded number at a time; each exchange ends, answered or not.
 
-    def __init__(self, counters: StreamCounters) -> None:
+    Members of one process may share one: then the bounds are those of the process.
+    """
+
+    __slots__ = ("_counters", "_slots", "_tasks", "_waiting_max")
+
+    def __init__(self, counters: StreamCounters, waiting_max: int | None = None) -> None:
         self._counters = counters
+        self._waiting_max = CLIENT_WAITING_MAX if waiting_max is None else waiting_max
         self._slots = asyncio.Semaphore(CLIENT_EXCHANGES_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def ask(self, address: bytes, request: bytes, done: Callable[[bytes | None], None]) -> None:
         """Start an exchange; ``done`` gets the response or None, once, unless it is closed."""
-        if len(self._tasks) >= CLIENT_EXCHANGES_MAX + CLIENT_WAITING_MAX:
+        if len(self._tasks) >= CLIENT_EXCHANGES_MAX + self._waiting_max:
             self._counters.failed += 1
             asyncio.get_running_loop().call_soon(done, None)
             return
