@@ -65,6 +65,8 @@ class Pair:
         self.model.arm(self.node.next_timeout(), self.model.period)
         self.incarnations = dict.fromkeys(range(1, 10), 0)
         self.silent: set[int] = set()
+        self.other = 0
+        """What the digests of the peers differ by."""
         self.queue: list[tuple[int, int, int, list[list[Any]]]] = []
         self.order = 0
         for index in range(1, peers + 1):
@@ -116,7 +118,8 @@ class Pair:
                 if message[3] == 1 and message[4] >= known and message[4] < 1000:
                     self.incarnations[index] = message[4] + 1
             elif message[0] == wire.PING:
-                self.later(LATENCY_US, index, [[wire.ACK, message[1], self.model.digest()]])
+                digest = self.model.digest() ^ self.other
+                self.later(LATENCY_US, index, [[wire.ACK, message[1], digest]])
             elif message[0] == wire.PING_REQ:
                 subject = next((i for i in range(1, 10) if short(i) == message[2]), 0)
                 if subject and subject not in self.silent:
@@ -324,6 +327,35 @@ def test_node_agrees_with_the_model_on_who_answers(
         pair.run(duration)
     pair.silent = set()
     pair.run(12 * SECOND)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**16),
+    changes=st.lists(
+        st.tuples(
+            st.one_of(
+                st.none(), MEMBER, RUMOR, st.builds(card, st.just(2), epoch=st.integers(2, 9))
+            ),
+            st.sampled_from([50_000, 300_000, 300_000, 590_000, 600_000, 1_500_000]),
+            st.sampled_from([1, 1, 1, 0]),
+        ),
+        min_size=4,
+        max_size=25,
+    ),
+)
+def test_node_agrees_with_the_model_on_digests_that_differ(
+    seed: int, changes: list[tuple[list[Any] | None, int, int]]
+) -> None:
+    """Quiet time, patience, and whether the last changes or the buckets are compared."""
+    pair = Pair(3, seed)
+    pair.run(SECOND)
+    for said, wait, other in changes:
+        pair.other = other
+        digest = pair.model.digest() ^ other
+        pair.hear(1, [said] if said else [])
+        pair.hear(3, [[wire.PING, 1, digest]])
+        pair.run(wait)
 
 
 ABOUT = st.builds(

@@ -71,6 +71,15 @@ def traffic() -> dict[str, list[bytes]]:
     for index in (1, 2):
         body = ring.nodes[index].snapshot()
         found["snapshot"].append(body)
+    # No helper is asked in a ring without loss.
+    relayed = [5, 7, int.from_bytes(targets.member_id(2)[:8], "big"), 1, 0]
+    found["datagram"].append(_framed(0, targets.packet(1, relayed)))
+    # Welcomes that name others; one address is cut short.
+    for named in (targets.address(2), targets.address(7) + targets.address(8), bytes(17)):
+        for answer in ([11, named], [11]):
+            body = targets.packet(1, answer, targets.card(1))
+            found["datagram"].append(_framed(0, body))
+    found["stream"] += comparisons()
     for tag, extra in ((13, [targets.card(1)]), (15, [targets.card(2)])):
         body = targets.packet(
             1,
@@ -86,8 +95,49 @@ def traffic() -> dict[str, list[bytes]]:
     return found
 
 
+def comparisons() -> list[bytes]:
+    """Requests to compare and their answers, as nodes write them: of a newcomer, of all buckets, of
+    the last changes; with lists that lack entries and lists that have others."""
+    found = []
+    asked = targets.acquainted()
+    for seen in (0, 1, 5):
+        asker = targets.acquainted()
+        for index in range(3, 3 + seen):
+            body = targets.packet(1, targets.card(index))
+            asker.handle_datagram(body, targets.address(1), 0)
+        # Digests that differ: in silence buckets are said, and the other's make it list.
+        body = targets.packet(1, [12, bytes(1024)])
+        asker.handle_datagram(body, targets.address(1), targets.SECOND)
+        request = asker.poll_request()
+        assert request is not None
+        answer = asked.handle_request(request[2], targets.address(0), targets.SECOND)
+        found += [b"\x00" + request[2], b"\x01" + answer]
+        found.append(b"\x02" + len(request[2]).to_bytes(4, "big") + request[2])
+    wanted = b"".join(targets.member_id(index)[:8] for index in (0, 1, 2, 9))
+    listed = b"".join(targets.member_id(index)[:8] + bytes(4) for index in (0, 1, 9))
+    for message in (
+        [16, b"\xff" * 16, 0, b""],
+        [16, b"\xff" * 16, 32, listed],
+        [16, bytes(range(16)), 7, listed + b"x"],
+        [16, b"\xff" * 16, 3, listed, 5_000],
+    ):
+        found.append(b"\x00" + targets.packet(1, message))
+        found.append(b"\x00" + targets.packet(1, message, targets.card(5)))
+    for message in ([15, b"\xff" * 16, wanted], [15, b"\xff" * 16, b"", 9]):
+        found.append(b"\x01" + targets.packet(1, message, targets.card(1), targets.card(7)))
+    return found
+
+
 def _framed(control: int, data: bytes) -> bytes:
     return bytes([control]) + len(data).to_bytes(2, "big") + data
+
+
+def complete(chosen: list[bytes], inputs: list[bytes]) -> list[bytes]:
+    """Chosen inputs, with the shortest of the recorded for each kind of message that none has."""
+    for data in sorted(inputs, key=lambda one: (len(one), one)):
+        if not targets.tags_in(data) <= set().union(*map(targets.tags_in, chosen)):
+            chosen = [*chosen, data]
+    return chosen
 
 
 def main() -> None:
@@ -127,8 +177,9 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
             for old in folder.iterdir():
                 old.unlink()
-            for number, file in enumerate(kept[:: max(1, -(-len(kept) // INPUTS_MAX))]):
-                (folder / f"{number:03}").write_bytes(file.read_bytes())
+            chosen = [file.read_bytes() for file in kept[:: max(1, -(-len(kept) // INPUTS_MAX))]]
+            for number, data in enumerate(complete(chosen, inputs)):
+                (folder / f"{number:03}").write_bytes(data)
             print(f"{target}: {len(inputs)} recorded, {len(kept)} with coverage of their own")
 
 

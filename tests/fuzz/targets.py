@@ -50,6 +50,12 @@ def packet(sender: int, *messages: list[Any]) -> bytes:
     return data
 
 
+def tags_in(data: bytes) -> set[int]:
+    """The kinds of message that bytes seem to hold: a small array that begins with a tag."""
+    heads = [data[at + 1] for at in range(len(data) - 1) if 0x90 <= data[at] <= 0x99]
+    return {tag for tag in heads if 1 <= tag <= 16}
+
+
 def card(index: int) -> list[Any]:
     """A MEMBER message of a member."""
     return [7, member_id(index), 0, 1, 0, 1 << 16, address(index), [f"m{index}", {}], 0]
