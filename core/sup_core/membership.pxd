@@ -24,6 +24,8 @@ cdef struct Why:
     uint32_t incarnation
     uint8_t reason          # a Reason
     uint8_t state
+    uint8_t asked           # helpers of the last check, and how many of them answered
+    uint8_t answers
 
 cdef struct WhyRing:
     int32_t row
@@ -85,6 +87,7 @@ cdef class Membership:
     cdef void note(
         self, int32_t row, uint8_t state, uint32_t incarnation, uint64_t accuser, Reason reason
     ) noexcept
+    cdef void note_helpers(self, int32_t row, uint32_t asked, uint64_t answers) noexcept
     cdef void member_event(self, int32_t row, Change change, Reason reason, uint64_t other) noexcept
     cdef void _forget_why(self, int32_t row) noexcept
     cdef list why(self, int32_t row)

@@ -525,6 +525,19 @@ cdef class Membership:
         entry.reason = <uint8_t> reason
         entry.state = state
         entry.incarnation = incarnation
+        entry.asked = 0
+        entry.answers = 0
+
+    cdef void note_helpers(self, int32_t row, uint32_t asked, uint64_t answers) noexcept:
+        """Add to the latest that is remembered how many helpers its last check asked and heard."""
+        cdef int32_t at = self.whys_of.find(<uint64_t> row)
+        cdef Why* entry
+        if at < 0:
+            return
+        entry = &self.whys[at].entries[(self.whys[at].count - 1) % WHY_MAX]
+        if entry.reason == REASON_LAST_CHECK:
+            entry.asked = <uint8_t> asked if asked < 255 else 255
+            entry.answers = <uint8_t> answers if answers < 255 else 255
 
     cdef void _forget_why(self, int32_t row) noexcept:
         # The last one takes the place.
@@ -562,7 +575,8 @@ cdef class Membership:
         self.notices.events.charge(record)
 
     cdef list why(self, int32_t row):
-        """The latest suspicions and verdicts about a row, oldest first, one line each."""
+        """The latest suspicions and verdicts about a row, oldest first: when, and in one line what.
+        """
         cdef WhyRing* ring
         cdef uint32_t first
         cdef uint32_t i
@@ -571,11 +585,16 @@ cdef class Membership:
             return []
         ring = &self.whys[at]
         first = ring.count - WHY_MAX if ring.count > WHY_MAX else 0
-        return [_why_text(&ring.entries[i % WHY_MAX]) for i in range(first, ring.count)]
+        return [
+            (ring.entries[i % WHY_MAX].at, _why_text(&ring.entries[i % WHY_MAX]))
+            for i in range(first, ring.count)
+        ]
 
 
 cdef str _why_text(Why* entry):
     state = MemberState(entry.state).name.lower()
     reason = REASONS[<int> entry.reason]
-    text = f"{entry.at / 1e6:.3f} s: {state} at incarnation {entry.incarnation}: {reason}"
+    text = f"{state} at incarnation {entry.incarnation}: {reason}"
+    if entry.asked:
+        text = f"{text}, {entry.answers} of {entry.asked} helpers answered"
     return f"{text}, by {short_text(entry.accuser)}" if entry.accuser else text

@@ -702,6 +702,10 @@ cdef class Node:
 
     def why(self, id):
         """The latest suspicions and verdicts about a member, oldest first, one line each."""
+        return [f"{at / 1e6:.3f} s: {text}" for at, text in self.evidence_about(id)]
+
+    def evidence_about(self, id):
+        """The same as pairs of this node's clock and the line without it."""
         return self.membership.why(self._row_of(id))
 
     def local_health(self):
@@ -1042,6 +1046,7 @@ cdef class Node:
                     row, self.table.epochs[row], self.table.incarnations[row], STATE_DEAD,
                     self.table.short_id(0), REASON_LAST_CHECK
                 )
+                self.membership.note_helpers(row, effect.seq, effect.number)
         elif effect.what == EFFECT_UNCHECKED:
             if effect.number == 0:
                 self._nobody_answered()

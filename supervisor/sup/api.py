@@ -35,6 +35,7 @@ from sup.services import Loaded
 
 if TYPE_CHECKING:
     from sup.supervisor import Supervisor
+    from sup_core.events import Member
 
 APPLY_TRIES_MAX = 8
 """How often a configuration is tried anew because another was applied to the group meanwhile."""
@@ -91,6 +92,19 @@ class Api:
             for member in self._supervisor.members()
         ]
         return {"members": sorted(rows, key=lambda row: (row["name"], row["id"]))}
+
+    def why(self, member: str) -> dict[str, Any]:
+        """``GET /v1/members/{name-or-id}/why``: who accused it, on what evidence, and when."""
+        found = self._meant(member)
+        now_us, wall_s = clock_us(), time.time()
+        names = {m.id.hex()[:16]: m.name for m in self._supervisor.members()}
+        said = []
+        for at_us, text in self._supervisor.ring.node.evidence_about(found.id):
+            what, _, accuser = text.partition(", by ")
+            row = {"at_s": wall_s - (now_us - at_us) / 1e6, "what": what, "by": accuser}
+            said.append({**row, "by_name": names.get(accuser, "")})
+        state = found.state.name.lower()
+        return {"name": found.name, "id": found.id.hex(), "state": state, "why": said}
 
     def services(self) -> dict[str, Any]:
         """``GET /v1/services``: those of this host."""
@@ -210,20 +224,24 @@ class Api:
     async def depart(self, member: str) -> dict[str, Any]:
         """``POST /v1/members/{name-or-id}/depart``: say for good that a member is gone."""
         supervisor = self._supervisor
-        found = departure.members_meant(supervisor.members(), member)
+        found = self._meant(member)
+        told = departure.Departure(found.epoch, supervisor.ring.name)
+        try:
+            supervisor.ring.publish(departure.KIND, found.id, departure.encode_departure(told))
+            await supervisor.ring.flush()
+        except (OSError, ValueError) as error:
+            raise OperatorError(f"departure can't be kept: {error}", ExitCode.FAILED) from None
+        supervisor.refresh()
+        return {"id": found.id.hex(), "name": found.name, "result": "departed"}
+
+    def _meant(self, member: str) -> Member:
+        found = departure.members_meant(self._supervisor.members(), member)
         if not found:
             raise NotFoundError(f'no member has the name or id "{member}"; see: sup members')
         if len(found) > 1:
             ids = ", ".join(m.id.hex() for m in found)
             raise ConflictError(f'"{member}" is {len(found)} members; use an id: {ids}')
-        told = departure.Departure(found[0].epoch, supervisor.ring.name)
-        try:
-            supervisor.ring.publish(departure.KIND, found[0].id, departure.encode_departure(told))
-            await supervisor.ring.flush()
-        except (OSError, ValueError) as error:
-            raise OperatorError(f"departure can't be kept: {error}", ExitCode.FAILED) from None
-        supervisor.refresh()
-        return {"id": found[0].id.hex(), "name": found[0].name, "result": "departed"}
+        return found[0]
 
     def shutdown(self) -> None:
         """``POST /v1/shutdown``: as SIGTERM."""

@@ -55,6 +55,10 @@ class SupervisorApi(Protocol):
         """``{"members": [...]}``: everybody this supervisor has heard of."""
         ...
 
+    def why(self, member: str) -> dict[str, Any]:
+        """``{"name", "id", "state", "why": [...]}``: what was said against it."""
+        ...
+
     def services(self) -> dict[str, Any]:
         """``{"services": [...]}``: the services loaded on this host."""
         ...
@@ -310,6 +314,7 @@ def _route(method: str, path: str, handler: Handler) -> tuple[str, re.Pattern[st
 _ROUTES = (
     _route("GET", "/v1/status", _call("status")),
     _route("GET", "/v1/members", _call("members")),
+    _route("GET", "/v1/members/{member}/why", _call("why", "member")),
     _route("GET", "/v1/services", _call("services")),
     _route("GET", "/v1/census", _call("census")),
     _route("GET", "/v1/health", _health),

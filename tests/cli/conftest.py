@@ -42,6 +42,11 @@ class CliApi(FakeApi):
             "warnings": ["peer db does not resolve"],
         }
 
+    def why(self, member: str) -> dict[str, Any]:
+        row = {"at_s": 1.0, "what": "dead at incarnation 0: last check failed", "by": "00ff"}
+        said = [{**row, "by_name": "anna"}] if member == "bert" else []
+        return {"name": member, "id": "bb", "state": "dead", "why": said}
+
     def members(self) -> dict[str, Any]:
         member = {"id": "ab" * 16, "epoch": 1, "incarnation": 0, "since_s": 0, "version": 1}
         return {

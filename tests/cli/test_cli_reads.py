@@ -42,6 +42,15 @@ def test_members_marks_itself(sup: Sup, state_dir: Path) -> None:
     assert "dead" in lines[2]
 
 
+def test_members_why_shows_who_said_what(sup: Sup, state_dir: Path) -> None:
+    """One line for each suspicion or verdict: how long ago, on what evidence, by whom."""
+    lines = sup("members", "--why", "bert").out.splitlines()
+    assert lines[0].split() == ["AGO", "WHAT", "BY"]
+    assert "last check failed" in lines[1]
+    assert lines[1].endswith("anna")
+    assert "nothing was said against anna" in sup("members", "--why", "anna").out
+
+
 def test_services_none_says_how_to_load_one(sup: Sup, state_dir: Path) -> None:
     """An empty list is not an empty screen."""
     assert "sup start" in sup("services").out

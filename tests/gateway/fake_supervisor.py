@@ -26,6 +26,10 @@ class FakeApi:
     def members(self) -> dict[str, Any]:
         return {"members": []}
 
+    def why(self, member: str) -> dict[str, Any]:
+        self.calls.append(("why", member))
+        return {"name": member, "id": "00", "state": "alive", "why": []}
+
     def services(self) -> dict[str, Any]:
         return {"services": []}
 

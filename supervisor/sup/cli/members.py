@@ -6,15 +6,26 @@ from typing import Any
 
 import click
 
-from sup.cli.client import Client
+from sup.cli.client import Client, segment
+from sup.cli.names import member_names
 from sup.cli.options import read_options
 from sup.cli.output import show, since, table
 
 
 @click.command()
+@click.option(
+    "--why",
+    metavar="MEMBER",
+    shell_complete=member_names,
+    help="Show who suspected or declared MEMBER (name or id), on what evidence, and when.",
+)
 @read_options
-def command(client: Client, as_json: bool, watch: bool) -> None:
+def command(client: Client, as_json: bool, watch: bool, why: str | None) -> None:
     """List the members of the ring."""
+    if why is not None:
+        path = f"/v1/members/{segment(why)}/why"
+        show(lambda: client.get(path), view_why, as_json=as_json, watch=watch)
+        return
     show(lambda: client.get("/v1/members"), view, as_json=as_json, watch=watch)
 
 
@@ -32,3 +43,11 @@ def view(answer: dict[str, Any]) -> str:
         for m in answer["members"]
     ]
     return table(("NAME", "ID", "ADDRESS", "STATE", "SINCE", "INCARNATION"), rows)
+
+
+def view_why(answer: dict[str, Any]) -> str:
+    """What was said against a member, oldest first."""
+    if not answer["why"]:
+        return f"nothing was said against {answer['name']}, which is {answer['state']}"
+    rows = [(since(w["at_s"]), w["what"], w["by_name"] or w["by"] or "-") for w in answer["why"]]
+    return table(("AGO", "WHAT", "BY"), rows)
