@@ -348,6 +348,32 @@ def test_hub_many_ports_share_it(loop_factory: LoopFactory) -> None:
     run(loop_factory, body)
 
 
+def test_hub_ports_come_and_go_around_an_only_one_all_are_answered(
+    loop_factory: LoopFactory,
+) -> None:
+    """An only socket is watched by the loop itself; a second, none and a new one change that."""
+
+    async def body() -> None:
+        with hub_with_echo() as (hub, handle, _, peer, first), udp() as other:
+            second = udp()
+            where = second.getsockname()
+            other_handle = hub.add(EchoPort(), second)
+            for target in (first, where):
+                peer.sendto(b"both", target)
+                assert await receive(peer) == b"both"
+            hub.remove(handle)
+            other.sendto(b"second", where)
+            assert await receive(other) == b"second"
+            hub.remove(other_handle)
+            third = udp()
+            where = third.getsockname()
+            hub.add(EchoPort(), third)
+            other.sendto(b"third", where)
+            assert await receive(other) == b"third"
+
+    run(loop_factory, body)
+
+
 def test_hub_port_replaced_in_its_callback_answers_from_the_new_socket(
     loop_factory: LoopFactory,
 ) -> None:

@@ -17,7 +17,9 @@ WARM = {
         "Hub._deadline_of",
         "Hub._finish",  # the owner's callback, when the node has events
         "Hub._report",
-        "Hub._free_slot",  # once per socket
+        "Hub._free_slot",  # once per socket, as the next two are
+        "Hub._watch",
+        "Hub._put",
     },
 }
 

@@ -1,10 +1,10 @@
 # cython: auto_pickle=False, autotestdict=False
 """The UDP hub: all datagram sockets of a process behind one epoll descriptor and one timer.
 
-The descriptor is registered with the loop once; the timer is one of the kernel's behind the same
-descriptor, so that arming it makes no Python object. Bytes go from the socket to the node and
-back without a Python object per packet. Reading is hybrid: the first four packets of a wake-up
-one by one with the answer sent at once (latency), the rest in batches with
+The descriptor is registered with the loop once, and an only socket beside it; the timer is one of
+the kernel's behind the descriptor, so that arming it makes no Python object. Bytes go from the
+socket to the node and back without a Python object per packet. Reading is hybrid: the first four
+packets of a wake-up one by one with the answer sent at once (latency), the rest in batches with
 ``recvmmsg``/``sendmmsg`` (throughput), capped so that one socket can't starve the loop.
 Sockets come before timers, and a port whose socket was not read empty is read
 further before its timer fires: after a stall an answer that is already here must be seen before
@@ -36,7 +36,7 @@ from sup.edge.linux_net cimport (
     AF_INET6, CLOCK_MONOTONIC, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, MSG_DONTWAIT,
     MSG_NOSIGNAL, MSG_TRUNC, SO_RXQ_OVFL, SOL_SOCKET, TFD_CLOEXEC, TFD_NONBLOCK,
     TFD_TIMER_ABSTIME, epoll_create1, epoll_ctl, epoll_event, epoll_wait, itimerspec, mmsghdr,
-    recvmmsg, recvmsg, sendmmsg, sendmsg, set_errno, setsockopt, sockaddr_in6, timerfd_create,
+    recvmmsg, recvmsg, sendmmsg, sendto, set_errno, setsockopt, sockaddr_in6, timerfd_create,
     timerfd_settime,
 )
 from sup_core.identity cimport Address
@@ -60,6 +60,7 @@ cdef class Hub:
     cdef int64_t* _deadlines        # by slot, side by side: they are looked through at each wake-up
     cdef uint32_t _slot_count
     cdef uint32_t _used
+    cdef uint32_t _direct           # the slot whose socket the loop watches itself
     cdef list _ports
     cdef list _sockets
     cdef list _callbacks
@@ -76,6 +77,7 @@ cdef class Hub:
         self._timer_fd = -1
         self._armed = NEVER
         self._touched = NO_SLOT
+        self._direct = NO_SLOT
         self._scratch = <Scratch*> calloc(1, sizeof(Scratch))
         if self._scratch == NULL:
             raise MemoryError
@@ -117,7 +119,6 @@ cdef class Hub:
         Packets that do not have ``magic`` (at most 16 bytes) at ``magic_offset`` are foreign.
         """
         cdef Slot* slot
-        cdef epoll_event event
         cdef int on = 1
         if len(magic) > MAGIC_BYTES_MAX or not 0 <= magic_offset <= 64:
             raise ValueError(f"magic has {len(magic)} bytes, limit {MAGIC_BYTES_MAX}")
@@ -131,11 +132,11 @@ cdef class Hub:
         if slot.magic_size:
             memcpy(slot.magic, <const uint8_t*> <const char*> magic, slot.magic_size)
         setsockopt(slot.fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on))
-        event.events = EPOLLIN
-        event.data.u64 = slot_handle(slot)
-        if epoll_ctl(self._epoll_fd, EPOLL_CTL_ADD, slot.fd, &event) < 0:
+        try:
+            self._watch(slot)
+        except BaseException:
             slot.fd = -1
-            raise OSError(errno, os.strerror(errno))
+            raise
         self._used += 1
         slot.port = <PyObject*> port
         self._ports[slot.index] = port
@@ -149,7 +150,11 @@ cdef class Hub:
         cdef Slot* slot = self._find(handle)
         if slot == NULL:
             return
-        epoll_ctl(self._epoll_fd, EPOLL_CTL_DEL, slot.fd, NULL)
+        if slot.index == self._direct:
+            self._loop.remove_reader(slot.fd)
+            self._direct = NO_SLOT
+        else:
+            epoll_ctl(self._epoll_fd, EPOLL_CTL_DEL, slot.fd, NULL)
         slot.fd = -1
         slot.generation += 1
         slot.port = NULL
@@ -211,6 +216,31 @@ cdef class Hub:
                 self._receive_faults[self._receive_fault_count] = number
                 self._receive_fault_count += 1
 
+    cdef _watch(self, Slot* slot):
+        """Wake up for this socket.
+
+        The loop itself watches an only one, as a supervisor has: an epoll descriptor within the
+        loop's costs a packet two wake-ups in the kernel. Sockets that share the hub are behind
+        ours.
+        """
+        cdef uint32_t first = self._direct
+        if self._used == 0:
+            self._loop.add_reader(slot.fd, self._on_ready)
+            self._direct = slot.index
+            return
+        self._put(slot)
+        if first != NO_SLOT:
+            self._put(self._slots[first])
+            self._loop.remove_reader(self._slots[first].fd)
+            self._direct = NO_SLOT
+
+    cdef _put(self, Slot* slot):
+        cdef epoll_event event
+        event.events = EPOLLIN
+        event.data.u64 = slot_handle(slot)
+        if epoll_ctl(self._epoll_fd, EPOLL_CTL_ADD, slot.fd, &event) < 0:
+            raise OSError(errno, os.strerror(errno))
+
     # --- the callback of the loop ------------------------------------------------------------
 
     def _on_ready(self):
@@ -220,12 +250,11 @@ cdef class Hub:
         cdef bint is_fired = False
         self._busy = True
         try:
-            if self._slot_count == 1 and self._slots[0].fd >= 0:
+            if self._direct != NO_SLOT:
                 # A supervisor has one socket: no need to ask which of them is ready.
-                self._slots[0].is_drained = self._read(
-                    self._slots[0], IMMEDIATE + BATCHES_MAX * BATCH
-                )
-                self._touch(self._slots[0])
+                slot = self._slots[self._direct]
+                slot.is_drained = self._read(slot, IMMEDIATE + BATCHES_MAX * BATCH)
+                self._touch(slot)
                 if self._armed <= clock_now():
                     self._fire_due(True)
                 is_fired = True
@@ -348,9 +377,9 @@ cdef class Hub:
         cdef mmsghdr* messages = self._scratch.incoming
         cdef int count, number, wanted, errors = 0
         cdef int64_t now = clock_now()
-        cdef int done = 0
+        cdef int done = 0, singles = IMMEDIATE
         while done < budget:
-            wanted = 1 if done < IMMEDIATE else BATCH
+            wanted = 1 if done < singles else BATCH
             for number in range(wanted):
                 messages[number].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
                 messages[number].msg_hdr.msg_controllen = 8 * CONTROL_WORDS
@@ -372,7 +401,9 @@ cdef class Hub:
             self._flush(slot, port)
             done += count
             if count < wanted:
-                return True
+                # What a batch answered may have been asked about already: sleeping costs more than
+                # to look once more, and the budget ends it.
+                singles = done + IMMEDIATE
         return False
 
     cdef inline int _receive(self, int fd, int wanted) noexcept:
@@ -465,7 +496,10 @@ cdef class Hub:
             return -1
         if count > 1:
             return sendmmsg(fd, messages, count, MSG_DONTWAIT | MSG_NOSIGNAL)
-        return 1 if sendmsg(fd, &messages.msg_hdr, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 else -1
+        return 1 if sendto(
+            fd, messages.msg_hdr.msg_iov.iov_base, messages.msg_hdr.msg_iov.iov_len,
+            MSG_DONTWAIT | MSG_NOSIGNAL, messages.msg_hdr.msg_name, messages.msg_hdr.msg_namelen
+        ) >= 0 else -1
 
     # --- private -----------------------------------------------------------------------------
 

@@ -69,7 +69,9 @@ cdef extern from "<sys/socket.h>" nogil:
     cmsghdr* CMSG_FIRSTHDR(msghdr*)
     uint8_t* CMSG_DATA(cmsghdr*)
     Py_ssize_t recvmsg(int fd, msghdr* message, int flags)
-    Py_ssize_t sendmsg(int fd, msghdr* message, int flags)
+    Py_ssize_t sendto(
+        int fd, const void* data, size_t size, int flags, void* name, socklen_t name_size
+    )
     int recvmmsg(int fd, mmsghdr* messages, unsigned int count, int flags, timespec* timeout)
     int sendmmsg(int fd, mmsghdr* messages, unsigned int count, int flags)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
