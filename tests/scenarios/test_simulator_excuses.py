@@ -91,14 +91,14 @@ def test_start_and_restart_excuse_nobody() -> None:
 @pytest.mark.parametrize(("members", "seed"), [(14, 1115), (8, 1133)])
 def test_member_that_moved_while_mute_is_asked_for_its_card(members: int, seed: int) -> None:
     """It was heard from an unknown address and probed at the old one until it was dead."""
-    assert run_scenario("chaos", seed=seed, members=members).measures
+    assert run_scenario("tumble", seed=seed, members=members).measures
 
 
 def test_verdict_of_who_was_alone_is_no_news_to_who_returns() -> None:
     """A queue that had nobody to be told to was told to the first that came back."""
-    assert run_scenario("chaos", seed=339, members=3).measures
+    assert run_scenario("tumble", seed=339, members=3).measures
 
 
 def test_check_begun_before_a_restart_does_not_kill_the_new_start() -> None:
     """A last check of the old epoch ended 80 ms after a suspicion of the new one."""
-    assert run_scenario("chaos", seed=2816, members=9).measures
+    assert run_scenario("tumble", seed=2816, members=9).measures
