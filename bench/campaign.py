@@ -14,6 +14,9 @@ run in which no fault was injected fails, for it says nothing.
     python bench/campaign.py --scenario stalls --member-hours 10000 --write
     python bench/campaign.py --scenario pauses --member-hours 100000 --write
 
+A run of chaos also counts what was done to its ring and what came of it. A campaign of VACUOUS_RUNS
+or more in which any of that never happened fails: it would have shown nothing about it.
+
 ``--write`` keeps the counts in ``bench/results`` and in ``bench/RESULTS.md``. Exit status 1 if
 anything failed.
 """
@@ -41,6 +44,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import report
 
+from sup_core.simulator_chaos import COUNT
 from sup_core.simulator_checks import Violation
 from sup_core.simulator_experiments import run_experiment
 from sup_core.simulator_network import Dice
@@ -52,6 +56,9 @@ HOURS = {"stalls": "stalls", "pauses": "pauses"}
 
 RUN_MINUTES = 30.0
 """Virtual time of one run of those: long beside the 32 s until counting starts."""
+
+VACUOUS_RUNS = 200
+"""Runs from which on everything on the menu must have happened; the rarest does in one of four."""
 
 RESULTS = Path(__file__).with_name("results")
 QUEUED = 4  # runs handed out per process
@@ -213,14 +220,22 @@ def summarise(
     for name in sorted({o.scenario for o in outcomes}):
         mine = [o for o in outcomes if o.scenario == name]
         measures: dict[str, dict[str, float]] = {}
+        counts: dict[str, int] = {}
         for key in sorted({k for o in mine for k in o.measures}):
+            if key.startswith(COUNT):
+                counts[key.removeprefix(COUNT)] = round(sum(o.measures[key] for o in mine))
+                continue
             values = sorted(o.measures[key] for o in mine if key in o.measures)
             measures[key] = {
                 "median": statistics.median(values),
                 "p99": values[min(len(values) - 1, len(values) * 99 // 100)],
                 "max": values[-1],
             }
-        scenarios[name] = {"runs": len(mine), "measures": measures}
+        scenarios[name] = {"runs": len(mine), "measures": measures, "counts": counts}
+        never = [key for key, count in counts.items() if not count]
+        if never and name == "chaos" and len(mine) >= VACUOUS_RUNS:
+            text = f"{name}: in {len(mine)} runs there was no {', no '.join(never)}"
+            failures.append({"scenario": name, "text": text})
     runs = len(outcomes) * (2 if options.replay_check else 1)
     return {
         "machine": report.machine(),
@@ -244,6 +259,12 @@ def show(console: Console, summary: dict[str, Any]) -> None:
                 f"  max {value['max']:9.3f}",
                 highlight=False,
             )
+        if entry["counts"]:
+            words = ", ".join(f"{key} {count:,}" for key, count in entry["counts"].items())
+            console.print(f"{name}: {words}", highlight=False, soft_wrap=True)
+    for failure in summary["failures"]:
+        if "seed" not in failure:
+            console.print(f"[red]FAILED[/red] {failure['text']}", highlight=False, soft_wrap=True)
     console.print(
         f"{summary['runs']} runs, {len(summary['failures'])} failures, "
         f"{summary['virtual_s']} virtual s and {summary['events']} events in {summary['real_s']} s",

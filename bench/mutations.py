@@ -195,9 +195,9 @@ MUTANTS = (
         (
             (
                 "failure_detector.pyx",
-                "                    self._sample(now - probe.started)",
+                "                    self._sample(row, now - probe.started)",
                 "                    if False:\n"
-                "                        self._sample(now - probe.started)",
+                "                        self._sample(row, now - probe.started)",
             ),
         ),
         trap("time_out_is_measured"),
@@ -384,7 +384,13 @@ MUTANTS = (
     Mutant(
         0,
         "sequences repeat: two values under one version",
-        (("rumors.pyx", "self.own_seq += 1", "self.own_seq = 1"),),
+        (
+            (
+                "rumors.pyx",
+                "        self.own_seq += 1\n",
+                "        self.own_seq = 1\n",
+            ),
+        ),
         CHAOS,
     ),
     Mutant(

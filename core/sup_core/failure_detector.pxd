@@ -62,6 +62,9 @@ cdef class FailureDetector:
     cdef Probe* probes
     cdef int probe_capacity
     cdef int probe_count
+    cdef uint32_t late_seq
+    cdef int32_t late_row
+    cdef int64_t late_started
     cdef Relay* relays
     cdef int relay_high     # relays above it were never used
     cdef int relay_capacity

@@ -387,6 +387,10 @@ cdef class FailureDetector:
             self._forget_silent(probe)
             if probe.asked and probe.answers == 0:
                 self.effects.add(EFFECT_SILENT, row, -1, 0, now, 0)
+                if not probe.repeated:
+                    self.late_seq = probe.seq
+                    self.late_row = row
+                    self.late_started = probe.started
                 self._end(probe)
                 return
             probe.failed_at = now
@@ -406,6 +410,11 @@ cdef class FailureDetector:
             self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
             self._arm(probe, now + self.settings.second_look_us // _SECOND_LOOK_PINGS)
             return
+        if probe.asked == 0:
+            self._choose_helpers(probe, 1)
+            if probe.asked:
+                # Nobody could be asked when the check began, and now somebody can: ask again.
+                probe.needed = 255
         if late:
             probe.needed = 255      # late once more: answers that nobody can have given in time
         if probe.answers >= probe.needed:
@@ -448,6 +457,11 @@ cdef class FailureDetector:
                     self._sample(row, now - probe.started)
                 self._end(probe)
                 return ANSWER_PROBE
+        if seq == self.late_seq and row == self.late_row:
+            # Too late for its probe, yet a sample: else a path that grew longer than the time-out
+            # would never be measured again.
+            self.late_row = 0
+            self._sample(row, now - self.late_started)
         for i in range(self.relay_high):
             relay = &self.relays[i]
             if relay.used and relay.seq == seq and relay.subject == row:

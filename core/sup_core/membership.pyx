@@ -195,8 +195,10 @@ cdef class Membership:
             self.anti_entropy.changed = self.now
             self.digest_in(row)
             self.table.flags[row] |= FLAG_NEWS_CARD
-            self.dissemination.enqueue(NEWS_MEMBERS, row)
             if self.table.states[row] <= STATE_SUSPECT:
+                # The card of somebody gone is for exchanges: as news it would carry an old
+                # verdict to those who hear the member.
+                self.dissemination.enqueue(NEWS_MEMBERS, row)
                 self.member_event(row, CHANGE_UPDATED, REASON_CARD, 0)
         return True
 

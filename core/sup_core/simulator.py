@@ -265,8 +265,8 @@ class Simulator(Engine):
             return True
         deaf = (
             self.excuses.silent(viewer, self.now_us)
-            or self.is_cut(viewer, life.index)
-            or self.is_cut(life.index, viewer)
+            or self.link_loss(viewer, life.index) > LOSS_STRICT
+            or self.link_loss(life.index, viewer) > LOSS_STRICT
         )
         if not deaf or (self.ledger.live(viewer) > 1 and self._third(viewer, life)):
             return False
@@ -431,6 +431,9 @@ class Simulator(Engine):
         sums["stream_bytes"] = self.stream_bytes
         sums["stream_failures"] = self.stream_failures
         sums["unroutable_packets"] = self.unroutable_packets
+        sums["oversize_packets"] = self.oversize_packets
+        sums["duplicated_packets"] = self.duplicated_packets
+        sums["damaged_packets"] = self.damaged_packets
         return sums
 
     def violate(self, check: str, text: str) -> NoReturn:

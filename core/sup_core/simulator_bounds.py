@@ -83,18 +83,29 @@ def form(sim: Simulator, members: int, *, over: float = 1.0, ring: str = "sim") 
 def settle(sim: Simulator) -> float:
     """Wait for agreement within its bound; return the seconds."""
     limit = settle_s(sim.config, sim.network, sim.size)
+    spread = dissemination_s(sim.config, sim.size)
     start = sim.now_us
+    free = 0.0  # until when somebody was held down, from the start on
     while not sim.converged():
         # Who holds a flapping member down shows it later: its hold, once more in the tenth of it
-        # that a question may take, and twice for one that was not clean.
+        # that a question may take, and twice for one that was not clean. Not longer than it lasts,
+        # and a spread of the news.
         waited = (sim.now_us - start) / 1e6
-        if waited >= limit and waited >= limit + 2.2 * hold_s(sim):
+        held, longest = holds(sim)
+        if held and waited < limit + 2.2 * longest:
+            free = waited
+        if waited >= max(limit, free + spread):
             return sim.run_until(sim.converged, 0.0, what="agreement")
         sim.run(0.2)
     return (sim.now_us - start) / 1e6
 
 
-def hold_s(sim: Simulator) -> float:
-    """Return the longest time for which any member that runs has held another down."""
-    nodes = (sim.node_of(index) for index in sim.running())
-    return max((node.counters()["hold_longest_us"] for node in nodes), default=0) / 1e6
+def holds(sim: Simulator) -> tuple[int, float]:
+    """Return how many members are held down now, summed over their viewers, and the longest hold
+    there was, in seconds."""
+    held, longest = 0, 0
+    for index in sim.running():
+        counters = sim.node_of(index).counters()
+        held += counters["members_held"]
+        longest = max(longest, counters["hold_longest_us"])
+    return held, longest / 1e6

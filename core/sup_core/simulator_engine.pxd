@@ -19,6 +19,9 @@ cdef class Engine(Hosts):
     cdef readonly uint64_t trace
     cdef readonly uint64_t steps
     cdef readonly uint64_t unroutable_packets
+    cdef readonly uint64_t oversize_packets
+    cdef readonly uint64_t duplicated_packets
+    cdef readonly uint64_t damaged_packets
     cdef readonly uint64_t stream_count
     cdef readonly uint64_t stream_bytes
     cdef readonly uint64_t stream_failures

@@ -345,9 +345,11 @@ cdef class Engine(Hosts):
                 self.now + self.network._burst_us // 2
                 + self.dice.below(<uint32_t>self.network._burst_us)
             )
+        if size > self.network._mtu_bytes:
+            self.oversize_packets += 1
         if (
             self._cut(source, <uint32_t>target)
-            or size > self.network.mtu_bytes
+            or size > self.network._mtu_bytes
             or self.dice.chance(self.network._loss)
             or (
                 self.link_losses
@@ -361,6 +363,7 @@ cdef class Engine(Hosts):
             return 0
         self._launch(source, <uint32_t>target, data, size, address.port)
         if self.dice.chance(self.network._duplicate):
+            self.duplicated_packets += 1
             self._launch(source, <uint32_t>target, data, size, address.port)
         return 0
 
@@ -374,6 +377,8 @@ cdef class Engine(Hosts):
         )
         cdef bint corrupt = self.dice.chance(self.network._corrupt)
         cdef bint cut = self.dice.chance(self.network._truncate)
+        if corrupt or cut:
+            self.damaged_packets += 1
         if (corrupt or cut) and self.network.checksum:
             self.slots[target].lost_packets += 1
             return 0

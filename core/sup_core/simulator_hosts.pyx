@@ -223,6 +223,12 @@ cdef class Hosts:
         self._check(target)
         return self._cut(<uint32_t>source, <uint32_t>target)
 
+    def link_loss(self, Py_ssize_t source, Py_ssize_t target) -> float:
+        """Return the share that the one-way link itself loses; 1 if it is cut."""
+        if self.is_cut(source, target):
+            return 1.0
+        return self.link_losses.get((source << 32) | target, 0) / 4294967295.0
+
     def paused(self, Py_ssize_t index) -> bool:
         """Return whether the process stands still at this moment."""
         self._check(index)

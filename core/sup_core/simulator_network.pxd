@@ -15,7 +15,7 @@ cdef class Network:
     cdef int _law
     cdef int64_t _sigma             # in 65,536ths
     cdef uint32_t _truncate
-    cdef readonly int mtu_bytes
+    cdef int _mtu_bytes
     cdef dict _zones
     cdef int64_t _tail_us
     cdef uint32_t _tail

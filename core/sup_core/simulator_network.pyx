@@ -124,8 +124,6 @@ cdef class Network:
             raise ValueError(f"law is {law!r}, known are {', '.join(LAWS)}")
         if not 0.0 <= sigma <= 2.0:
             raise ValueError(f"sigma is {sigma}, bounds are 0..2")
-        if not 64 <= mtu_bytes <= 1400:
-            raise ValueError(f"mtu_bytes is {mtu_bytes}, bounds are 64..1400")
         self._law = LAWS.index(law)
         self._sigma = <int64_t>(sigma * 65536.0)
         self._truncate = threshold(truncate)
@@ -199,6 +197,17 @@ cdef class Network:
             raise ValueError(f"latency_us is {latency_us}, bounds are 1..10000000")
         self._zones[(source << 16) | target] = latency_us
         self._tail_us = max(self._tail_us, 4 * latency_us)
+
+    @property
+    def mtu_bytes(self) -> int:
+        """Packets longer than this are lost."""
+        return self._mtu_bytes
+
+    @mtu_bytes.setter
+    def mtu_bytes(self, int value) -> None:
+        if not 64 <= value <= 1400:
+            raise ValueError(f"mtu_bytes is {value}, bounds are 64..1400")
+        self._mtu_bytes = value
 
     @property
     def law(self) -> str:

@@ -19,7 +19,7 @@ from sup_core.events import Event, MemberChange, MemberEvent, RumorEvent
 from sup_core.node import Node
 from sup_core.simulator import Simulator
 from sup_core.simulator_bounds import detection_s, dissemination_s, form, ghost_s, settle, settle_s
-from sup_core.simulator_chaos import chaos
+from sup_core.simulator_chaos import chaos, tumble
 from sup_core.simulator_checks import Check
 from sup_core.simulator_network import Network
 
@@ -373,6 +373,7 @@ SCENARIOS: dict[str, Scenario] = {
     # Forged content is what damaged packets are, so only "nothing raises" is checked here.
     "garbage": Scenario(garbage, {"checksum": False}, checked=False),
     "chaos": Scenario(chaos, {"loss": 0.01, "duplicate": 0.01, "corrupt": 0.002}),
+    "tumble": Scenario(tumble, {"loss": 0.01, "duplicate": 0.01, "corrupt": 0.002}),
 }
 
 

@@ -18,6 +18,7 @@ from sup_core.timers cimport TIMER_SUSPICION, Timers
 
 cdef enum:
     _ASK_INTERVAL_US = 330000
+    _WAIT_STEP_US = 1000000     # a third of the wait of bystanders, whose slack it uses
     _KEPT_CAPACITY = 16
 
 
@@ -80,8 +81,10 @@ cdef class Suspicion:
         cdef int64_t when = suspect.deadline
         self.generation += 1
         suspect.generation = self.generation
-        if suspect.first_hand and when > now + _ASK_INTERVAL_US:
-            when = now + _ASK_INTERVAL_US
+        # In steps, for a clock that jumps within one counts for a step at most.
+        cdef int64_t step = _ASK_INTERVAL_US if suspect.first_hand else _WAIT_STEP_US
+        if when > now + step:
+            when = now + step
         self.timers.arm(when, TIMER_SUSPICION, <int32_t> (suspect - self.slots), suspect.generation)
 
     cdef void begin_first_hand(
@@ -167,5 +170,6 @@ cdef class Suspicion:
             if suspect.checks < 255:
                 suspect.checks += 1
             return
-        self.effects.add(EFFECT_PING, suspect.row, -1, 0, now, 0)
+        if suspect.first_hand:
+            self.effects.add(EFFECT_PING, suspect.row, -1, 0, now, 0)
         self._arm(suspect, now)

@@ -91,14 +91,36 @@ def test_start_and_restart_excuse_nobody() -> None:
 @pytest.mark.parametrize(("members", "seed"), [(14, 1115), (8, 1133)])
 def test_member_that_moved_while_mute_is_asked_for_its_card(members: int, seed: int) -> None:
     """It was heard from an unknown address and probed at the old one until it was dead."""
-    assert run_scenario("chaos", seed=seed, members=members).measures
+    assert run_scenario("tumble", seed=seed, members=members).measures
 
 
 def test_verdict_of_who_was_alone_is_no_news_to_who_returns() -> None:
     """A queue that had nobody to be told to was told to the first that came back."""
-    assert run_scenario("chaos", seed=339, members=3).measures
+    assert run_scenario("tumble", seed=339, members=3).measures
 
 
 def test_check_begun_before_a_restart_does_not_kill_the_new_start() -> None:
     """A last check of the old epoch ended 80 ms after a suspicion of the new one."""
-    assert run_scenario("chaos", seed=2816, members=9).measures
+    assert run_scenario("tumble", seed=2816, members=9).measures
+
+
+@pytest.mark.parametrize(("members", "seed"), [(5, 124), (12, 2686)])
+def test_new_card_of_who_is_held_dead_is_no_news(members: int, seed: int) -> None:
+    """It moved while it was parted; the other side told its old verdict with the new card."""
+    assert run_scenario("tumble", seed=seed, members=members).measures
+
+
+def test_check_with_nobody_to_ask_is_repeated_when_somebody_is_there() -> None:
+    """Who was alone when it asked learnt of a helper before the check ended."""
+    assert run_scenario("tumble", seed=862, members=4).measures
+
+
+def test_path_that_grew_longer_than_the_time_out_is_measured_again() -> None:
+    """The only helper was 40 ms away at a time-out of 20 ms: no answer was ever in time, and no
+    sample was taken of those that came."""
+    assert run_scenario("chaos", seed=899, members=3).measures
+
+
+def test_clock_that_jumps_does_not_use_up_a_suspect_s_time() -> None:
+    """A bystander waited for nine seconds in no time and checked at once."""
+    assert run_scenario("chaos", seed=3627, members=11).measures
