@@ -172,8 +172,10 @@ class ReferenceNode(Probing):
             if who.shown:
                 self.changed = self.now
                 who.news_card = True
-                self.news.members.put(short)
                 if who.live:
+                    # As news, the card of somebody gone would carry an old verdict to those who
+                    # hear it.
+                    self.news.members.put(short)
                     self.event("updated", who)
         if himself and not who.shown:
             self.show(who)
@@ -386,6 +388,10 @@ class ReferenceNode(Probing):
             self.probes.remove(probe)
             self.somebody_answered(sender)
         else:
+            if self.late_probe and (seq, sender) == (self.late_probe.seq, self.late_probe.target):
+                # Too late for its probe, but sent once: a path that grew longer is measured again.
+                self.trip.sample(self.now - self.late_probe.started)
+                self.late_probe = None
             for relay in self.relays:
                 if relay.seq == seq and relay.subject is sender:
                     self.relays.remove(relay)
