@@ -15,6 +15,7 @@ from typing import Any
 from tests.reference import digest, wire
 from tests.reference.base import Parcel
 from tests.reference.detector import (
+    LATE_TIMEOUTS,
     Probe,
     Relay,
     Stage,
@@ -390,8 +391,9 @@ class ReferenceNode(Probing):
         else:
             if self.late_probe and (seq, sender) == (self.late_probe.seq, self.late_probe.target):
                 # Too late for its probe, but sent once: a path that grew longer is measured again.
-                self.trip.sample(self.now - self.late_probe.started)
-                self.late_probe = None
+                took, self.late_probe = self.now - self.late_probe.started, None
+                if took <= LATE_TIMEOUTS * self.config.rto_max_us:
+                    self.trip.sample(took)
             for relay in self.relays:
                 if relay.seq == seq and relay.subject is sender:
                     self.relays.remove(relay)

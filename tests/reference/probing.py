@@ -130,7 +130,7 @@ class Probing(Base):
                 if probe.stage == Stage.LAST_CHECK:
                     probe.answers = 0
                     self.ask_helpers(probe, self.config.last_check_probes, 2 * rto)
-                    probe.needed = min(probe.needed, len(probe.helpers))
+                    probe.needed = min(probe.wanted, len(probe.helpers))
                     self.wait_for(probe, 3 * rto)
                 else:
                     probe.stage, probe.helpers, probe.answers = Stage.DIRECT, [], 0
@@ -283,8 +283,8 @@ class Probing(Base):
         self.probes.append(probe)
         self.effects.append(lambda: self.ping(who, probe.seq))
         self.ask_helpers(probe, self.config.last_check_probes, 2 * self.trip.timeout())
-        needed = 1 if checks >= STRICT_CHECKS else ANSWERS_TO_DECLARE
-        probe.needed = min(needed, len(probe.helpers))
+        probe.wanted = 1 if checks >= STRICT_CHECKS else ANSWERS_TO_DECLARE
+        probe.needed = min(probe.wanted, len(probe.helpers))
         self.wait_for(probe, 3 * self.trip.timeout())
 
     def checked(self, probe: Probe) -> None:
@@ -295,6 +295,6 @@ class Probing(Base):
                 self.counts["declared"] += 1
                 self.evidence(who, who.held._replace(state=State.DEAD), self.me.short)
             return
-        if not probe.answers:
+        if probe.helpers and not probe.answers:
             self.health.nobody_answered()
         self.again(who, 2 * RETRY_CHECK_US)
