@@ -5,7 +5,8 @@ real node draws lots (whom to probe, to ask for help or to gossip to, jitter), t
 choice off the packets that were sent and checks it against who may be chosen. Every packet has
 to be explained, in order; every deadline has to be met to the microsecond.
 
-Not modelled: seeds, large rumors, stream responses, leaving, what is forgotten past the floor.
+Not modelled: seeds, large rumors, lives of rumors, stream responses, leaving, what is forgotten
+past the floor.
 """
 
 from __future__ import annotations
