@@ -27,6 +27,7 @@ cdef struct Probe:
     uint8_t asked
     uint8_t answers         # nacks and relayed refusals of helpers, all timely
     uint8_t pings_left
+    uint8_t wanted          # answers of helpers that a last check would like to get
     uint8_t needed          # answers of helpers that a last check must get
     int32_t helpers[5]
     int64_t started
@@ -62,7 +63,7 @@ cdef class FailureDetector:
     cdef Probe* probes
     cdef int probe_capacity
     cdef int probe_count
-    cdef uint32_t late_seq
+    cdef uint32_t late_seq      # of the last probe that ended in silence
     cdef int32_t late_row
     cdef int64_t late_started
     cdef Relay* relays
@@ -114,6 +115,7 @@ cdef class FailureDetector:
     cdef void _arm(self, Probe* probe, int64_t when) noexcept
     cdef void _end(self, Probe* probe) noexcept
     cdef bint _may_help(self, Probe* probe, int32_t row) noexcept
+    cdef bint _somebody_may_help(self, Probe* probe) noexcept
     cdef void _sample(self, int32_t row, int64_t rtt) noexcept
     cdef Probe* _asked_of(self, uint32_t seq, int32_t helper) noexcept
     cdef void _forget_silent(self, Probe* probe) noexcept

@@ -39,6 +39,9 @@ from sup_core.timers cimport TIMER_PROBE, TIMER_RELAY, Timers
 
 cdef enum:
     _RTO_FIRST_US = 200000      # until the first answer; between the clamps of a LAN and a WAN
+    # How long the longest time-out would have waited: what comes later had no chance, and measures
+    # a node that stood still rather than a path.
+    _LATE_TIMEOUTS = 3
     _SECOND_LOOK_PINGS = 3
     _DECLARE_ANSWERS = 2        # helpers that must answer before a member is declared dead
     _CHECKS_STRICT = 3
@@ -264,7 +267,7 @@ cdef class FailureDetector:
         probe.stage = STAGE_LAST_CHECK
         # When most members died at once a single helper may be all there is: after some checks one
         # will do.
-        probe.needed = 1 if checks >= _CHECKS_STRICT else _DECLARE_ANSWERS
+        probe.wanted = 1 if checks >= _CHECKS_STRICT else _DECLARE_ANSWERS
         self._check(probe, now)
         return True
 
@@ -275,8 +278,8 @@ cdef class FailureDetector:
         self._choose_helpers(probe, self.settings.last_check_probes)
         rto = self._rto_with_helpers(probe)
         self._ask_helpers(probe, 2 * rto)
-        if probe.needed > probe.asked:
-            probe.needed = probe.asked
+        # Of those asked now: a check that is repeated may have helpers that the first had not.
+        probe.needed = probe.wanted if probe.wanted < probe.asked else probe.asked
         self._arm(probe, now + 3 * rto)
 
     cdef void _choose_helpers(self, Probe* probe, int count) noexcept:
@@ -350,6 +353,13 @@ cdef class FailureDetector:
                 return False
         return True
 
+    cdef bint _somebody_may_help(self, Probe* probe) noexcept:
+        cdef int i
+        for i in range(self.table.live_count):
+            if self._may_help(probe, self.table.live_rows[i]):
+                return True
+        return False
+
     cdef void probe_due(
             self, int32_t index, uint32_t generation, int64_t late, int64_t now
     ) noexcept:
@@ -410,11 +420,9 @@ cdef class FailureDetector:
             self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
             self._arm(probe, now + self.settings.second_look_us // _SECOND_LOOK_PINGS)
             return
-        if probe.asked == 0:
-            self._choose_helpers(probe, 1)
-            if probe.asked:
-                # Nobody could be asked when the check began, and now somebody can: ask again.
-                probe.needed = 255
+        if probe.asked == 0 and self._somebody_may_help(probe):
+            # Nobody could be asked when the check began, and now somebody can: ask again.
+            probe.needed = 255
         if late:
             probe.needed = 255      # late once more: answers that nobody can have given in time
         if probe.answers >= probe.needed:
@@ -461,7 +469,8 @@ cdef class FailureDetector:
             # Too late for its probe, yet a sample: else a path that grew longer than the time-out
             # would never be measured again.
             self.late_row = 0
-            self._sample(row, now - self.late_started)
+            if now - self.late_started <= _LATE_TIMEOUTS * self.settings.rto_max_us:
+                self._sample(row, now - self.late_started)
         for i in range(self.relay_high):
             relay = &self.relays[i]
             if relay.used and relay.seq == seq and relay.subject == row:

@@ -1046,9 +1046,11 @@ cdef class Node:
                     row, self.table.epochs[row], self.table.incarnations[row], STATE_DEAD,
                     self.table.short_id(0), REASON_LAST_CHECK
                 )
-                self.membership.note_helpers(row, effect.seq, effect.number)
+                self.membership.note_helpers(
+                    row, <uint32_t> effect.other, effect.number
+                )
         elif effect.what == EFFECT_UNCHECKED:
-            if effect.number == 0:
+            if effect.number == 0 and effect.other:
                 self._nobody_answered()
             self.suspicion.again(row, self.now + 2 * _RETRY_CHECK_US)
 

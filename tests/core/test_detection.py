@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 from rings import SECOND, Ring, address, member_id
 from wire import (
+    ACK,
     ALIVE,
     DEAD,
     LEFT,
@@ -260,7 +261,8 @@ def test_why_tells_who_accused_on_what_evidence() -> None:
     lines = [ring.nodes[observer].why(member_id(4)) for observer in range(4)]
     assert all(len(found) >= 2 for found in lines)
     assert any("probe failed, by " in line for found in lines for line in found)
-    assert any("last check failed, by " in line for found in lines for line in found)
+    assert any("last check failed, " in line for found in lines for line in found)
+    assert any(" of 3 helpers answered" in line for found in lines for line in found)
     assert any("accused, by " in line for found in lines for line in found)
 
 
@@ -396,3 +398,74 @@ def test_leave_of_an_earlier_start_is_not_final_for_a_later_one() -> None:
     assert (found.state, found.epoch) == (MemberState.DEAD, 2)
     tell(node, 6 * SECOND, 1, [STATUS, short(member_id(9)), ALIVE, 2, 1, 0])
     assert node.member(member_id(9)).state is MemberState.ALIVE  # type: ignore[union-attr]
+
+
+def last_check_of_two() -> tuple[Node, int]:
+    """A node whose only peer is silent, in the last check of it; and when that check is over."""
+
+    def run(until: int) -> tuple[Node, int]:
+        node = lone()
+        introduce(node, 1)
+        while (now := node.next_timeout()) < until:
+            node.handle_timeout(now)
+            sent(node)
+            if until > 60 * SECOND and node.counters()["declared_dead"]:
+                return node, now
+        return node, now
+
+    _, end = run(61 * SECOND)
+    node, due = run(end)
+    assert due == end
+    return node, end
+
+
+def peer(node: Node) -> MemberState:
+    """The state of the first peer."""
+    return node.member(member_id(1)).state  # type: ignore[union-attr]
+
+
+def test_check_repeated_with_helpers_needs_their_answers() -> None:
+    """Who stood still repeats the check; that the first could ask nobody does not make silence of
+    those that the second asks a verdict."""
+    node, end = last_check_of_two()
+    for index in (2, 3):
+        tell(node, end - 1, index, card(member_id(index), f"m{index}", address(index)))
+    sent(node)
+    node.handle_timeout(end + SECOND)
+    asked = [m for _, messages in sent(node) for m in messages if m[0] == PING_REQ]
+    assert len(asked) == 2
+    for step in range(1, 8):
+        node.handle_timeout(end + SECOND + step * SECOND // 10)
+        sent(node)
+    assert peer(node) is not MemberState.DEAD
+
+
+def test_check_that_could_ask_nobody_says_nothing_about_the_own_health() -> None:
+    """A helper came before the check was over: it is repeated, and nobody was silent in it."""
+    node, end = last_check_of_two()
+    tell(node, end - 1, 2, card(member_id(2), "m2", address(2)))
+    node.handle_timeout(end)
+    assert peer(node) is MemberState.SUSPECT
+    assert node.local_health() == 0
+
+
+@pytest.mark.parametrize(("after", "counts"), [(700_000, True), (1_550_000, False)])
+def test_ack_too_late_for_its_probe_is_a_sample_while_it_measures_a_path(
+    after: int, counts: bool
+) -> None:
+    """Up to three times the longest time-out; later ones would measure a pause of this node."""
+    node = lone(config=Config(rto_max_us=500_000))
+    introduce(node, 4)
+    pings: list[tuple[bytes, list[list[object]]]] = []
+    while not pings:
+        start = node.next_timeout()
+        node.handle_timeout(start)
+        pings = [one for one in sent(node) if one[1][0][0] == PING]
+    [(target, [ping, *_])] = pings
+    index = next(index for index in range(1, 5) if address(index) == target)
+    before = node.counters()["rto_us"]
+    while node.next_timeout() < start + after:
+        node.handle_timeout(node.next_timeout())
+        sent(node)
+    tell(node, start + after, index, [ACK, ping[1], node.digest()])
+    assert (node.counters()["rto_us"] != before) is counts

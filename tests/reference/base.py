@@ -49,6 +49,7 @@ class Base:
         self.news = News()
         self.trip, self.health = RoundTrip(config), Health()
         self.probes: list[Probe] = []
+        self.late_probe: Probe | None = None
         self.relays: list[Relay] = []
         self.suspicions: dict[int, Suspicion] = {}
         self.recent: list[int | None] = [None] * RECENT

@@ -18,6 +18,8 @@ from sup_core.config import Config
 RTO_FIRST_US = 200_000
 SECOND_LOOK_PINGS = 3
 ASK_INTERVAL_US = 330_000
+WAIT_STEP_US = 1_000_000
+LATE_TIMEOUTS = 3
 ANSWERS_TO_DECLARE = 2
 STRICT_CHECKS = 3
 RECENT = 8
@@ -45,6 +47,7 @@ class Probe:
     answers: int = 0
     failed_at: int = 0
     pings_left: int = 0
+    wanted: int = 0
     needed: int = 0
     turn: int = 0
     repeated: bool = False

@@ -5,7 +5,8 @@ real node draws lots (whom to probe, to ask for help or to gossip to, jitter), t
 choice off the packets that were sent and checks it against who may be chosen. Every packet has
 to be explained, in order; every deadline has to be met to the microsecond.
 
-Not modelled: seeds, large rumors, stream responses, leaving, what is forgotten past the floor.
+Not modelled: seeds, large rumors, lives of rumors, stream responses, leaving, what is forgotten
+past the floor.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from tests.reference import digest, wire
 from tests.reference.base import Parcel
 from tests.reference.detector import (
+    LATE_TIMEOUTS,
     Probe,
     Relay,
     Stage,
@@ -172,8 +174,10 @@ class ReferenceNode(Probing):
             if who.shown:
                 self.changed = self.now
                 who.news_card = True
-                self.news.members.put(short)
                 if who.live:
+                    # As news, the card of somebody gone would carry an old verdict to those who
+                    # hear it.
+                    self.news.members.put(short)
                     self.event("updated", who)
         if himself and not who.shown:
             self.show(who)
@@ -386,6 +390,11 @@ class ReferenceNode(Probing):
             self.probes.remove(probe)
             self.somebody_answered(sender)
         else:
+            if self.late_probe and (seq, sender) == (self.late_probe.seq, self.late_probe.target):
+                # Too late for its probe, but sent once: a path that grew longer is measured again.
+                took, self.late_probe = self.now - self.late_probe.started, None
+                if took <= LATE_TIMEOUTS * self.config.rto_max_us:
+                    self.trip.sample(took)
             for relay in self.relays:
                 if relay.seq == seq and relay.subject is sender:
                     self.relays.remove(relay)

@@ -14,6 +14,7 @@ from tests.reference.detector import (
     ASK_INTERVAL_US,
     SECOND_LOOK_PINGS,
     STRICT_CHECKS,
+    WAIT_STEP_US,
     Probe,
     Stage,
     Suspicion,
@@ -129,7 +130,7 @@ class Probing(Base):
                 if probe.stage == Stage.LAST_CHECK:
                     probe.answers = 0
                     self.ask_helpers(probe, self.config.last_check_probes, 2 * rto)
-                    probe.needed = min(probe.needed, len(probe.helpers))
+                    probe.needed = min(probe.wanted, len(probe.helpers))
                     self.wait_for(probe, 3 * rto)
                 else:
                     probe.stage, probe.helpers, probe.answers = Stage.DIRECT, [], 0
@@ -143,7 +144,8 @@ class Probing(Base):
             self.wait_for(probe, 2 * rto)
             return
         if probe.stage == Stage.LAST_CHECK:
-            if late:
+            if late or (not probe.helpers and self.able_to_help(probe)):
+                # Late again; or nobody could be asked, and now somebody can.
                 probe.needed = 255
             self.probes.remove(probe)
             self.effects.append(lambda: self.checked(probe))
@@ -155,6 +157,8 @@ class Probing(Base):
             if probe.helpers and not probe.answers:
                 self.probes.remove(probe)
                 self.effects.append(self.health.nobody_answered)
+                if not probe.repeated:
+                    self.late_probe = probe
                 return
             probe.stage, probe.failed_at = Stage.SECOND_LOOK, self.now
             probe.pings_left = SECOND_LOOK_PINGS if self.config.second_look_us else 0
@@ -166,9 +170,13 @@ class Probing(Base):
         self.effects.append(lambda: self.ping(probe.target, probe.seq))
         self.wait_for(probe, self.config.second_look_us // SECOND_LOOK_PINGS)
 
+    def able_to_help(self, probe: Probe) -> list[Member]:
+        """Who may be asked: everybody alive but the target."""
+        return [one for one in self.alive() if one is not probe.target]
+
     def ask_helpers(self, probe: Probe, count: int, budget: int) -> None:
         """Ask others to ping: alive ones, three of five of them heard from lately."""
-        able = [one for one in self.alive() if one is not probe.target]
+        able = self.able_to_help(probe)
         wanted = min(count, len(able))
         at = 1 if probe.stage == Stage.LAST_CHECK else 0
         chosen = []
@@ -224,11 +232,15 @@ class Probing(Base):
         self.wait_for_refutation(who)
 
     def wait_for_refutation(self, who: Member, at: int | None = None) -> None:
-        """Look at a suspicion again: an accuser asks three times a second until its time is up."""
+        """Look at a suspicion again: an accuser asks three times a second until its time is up.
+
+        Others look once a second, so that a clock that jumps uses up no more than that.
+        """
         against = self.suspicions[who.short]
         due = against.deadline if at is None else at
-        if at is None and against.first_hand:
-            due = min(due, self.now + ASK_INTERVAL_US)
+        if at is None:
+            step = ASK_INTERVAL_US if against.first_hand else WAIT_STEP_US
+            due = min(due, self.now + step)
         against.turn += 1
         turn = against.turn
 
@@ -241,7 +253,8 @@ class Probing(Base):
                 against.checks += 1
                 self.effects.append(lambda: self.time_is_up(who, checks, first_hand=first_hand))
             else:
-                self.effects.append(lambda: self.ping(who, 0))
+                if against.first_hand:
+                    self.effects.append(lambda: self.ping(who, 0))
                 self.wait_for_refutation(who)
 
         self.arm(due, fire)
@@ -270,8 +283,8 @@ class Probing(Base):
         self.probes.append(probe)
         self.effects.append(lambda: self.ping(who, probe.seq))
         self.ask_helpers(probe, self.config.last_check_probes, 2 * self.trip.timeout())
-        needed = 1 if checks >= STRICT_CHECKS else ANSWERS_TO_DECLARE
-        probe.needed = min(needed, len(probe.helpers))
+        probe.wanted = 1 if checks >= STRICT_CHECKS else ANSWERS_TO_DECLARE
+        probe.needed = min(probe.wanted, len(probe.helpers))
         self.wait_for(probe, 3 * self.trip.timeout())
 
     def checked(self, probe: Probe) -> None:
@@ -282,6 +295,6 @@ class Probing(Base):
                 self.counts["declared"] += 1
                 self.evidence(who, who.held._replace(state=State.DEAD), self.me.short)
             return
-        if not probe.answers:
+        if probe.helpers and not probe.answers:
             self.health.nobody_answered()
         self.again(who, 2 * RETRY_CHECK_US)
