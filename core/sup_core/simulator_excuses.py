@@ -7,13 +7,13 @@ by nobody. So a death of a running member is excused only if
   break, or
 - a partition stood between it and the viewer, or
 - the network lost more than ``LOSS_STRICT``, or
-- the viewer holds nobody else for alive, and does not hear the member (it is silent itself, or one
-  direction between them is cut): of two that don't hear each other neither can say whose fault that
-  is,
+- the viewer does not hear the member (it is silent itself, or one direction between them is cut),
+  and holds nobody else for alive or is cut off from, or by, all that could help: of two that don't
+  hear each other neither can say whose fault that is,
 
 now or within a *grace*: after a fault has ended, its consequences are still told for as long as a
 last check takes that was under way, and as a death takes to cross the ring. Nothing else excuses: a
-start, a restart, a change of address, a cut link, a slow or a deaf viewer. What a member does not
+start, a restart, a change of address, a single cut link, a slow or a deaf viewer. What a member does not
 do, others must not suffer from.
 """
 
@@ -163,9 +163,22 @@ class Excuses:
         return False
 
     def third(self, viewer: int, host: int, up: list[int]) -> bool:
-        """Return whether somebody else of these could be asked: not beyond a partition."""
+        """Return whether somebody else of these could carry a question and its answer.
+
+        Not from beyond a partition, and not over links that are cut as well.
+        """
         group = self.group(viewer)
-        return any(i not in (viewer, host) and self.group(i) == group for i in up)
+        return any(
+            i not in (viewer, host)
+            and self.group(i) == group
+            and not self._cut(i, host)
+            and not self._cut(i, viewer)
+            for i in up
+        )
+
+    def _cut(self, one: int, other: int) -> bool:
+        links = self._links
+        return FOREVER_US in (*links.get((one, other), ()), *links.get((other, one), ()))
 
     def knew(self, viewer: int, now: int) -> int:
         """Return the moment that what a viewer tells now may be as old as.

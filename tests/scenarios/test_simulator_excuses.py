@@ -143,6 +143,18 @@ def test_pair_that_hears_each_other_again_ends_its_checks_first(members: int, se
     assert run_scenario("chaos", seed=seed, members=members).measures
 
 
+def test_member_that_all_links_to_are_cut_is_deaf() -> None:
+    """The two that run beside it have each lost their link to it, so neither can help the other."""
+    assert run_scenario("chaos", seed=45447, members=4).measures
+    some = excuses()
+    assert some.third(0, 1, [0, 1, 2])
+    some.link(2, 1, 5, 1.0)
+    assert not some.third(0, 1, [0, 1, 2])
+    assert some.third(0, 1, [0, 1, 2, 3])
+    some.link(2, 1, 6, 0.0)
+    assert some.third(0, 1, [0, 1, 2])
+
+
 def test_link_that_was_cut_excuses_the_pair_for_a_grace_only() -> None:
     """And only if the cut lasted for the tolerance; a second cut of a cut link begins nothing."""
     for lasted, after in ((TOLERANCE - 1, False), (TOLERANCE, True)):
