@@ -106,6 +106,7 @@ cdef class FailureDetector:
     cdef void _check(self, Probe* probe, int64_t now) noexcept
     cdef void _ask_around(self, Probe* probe, int64_t now) noexcept
     cdef void _choose_helpers(self, Probe* probe, int count) noexcept
+    cdef void _choose_suspects(self, Probe* probe, int count) noexcept
     cdef int64_t _rto_with_helpers(self, Probe* probe) noexcept
     cdef void _ask_helpers(self, Probe* probe, int64_t budget) noexcept
     cdef int32_t _successor(self) noexcept

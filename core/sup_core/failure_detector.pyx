@@ -276,6 +276,8 @@ cdef class FailureDetector:
         cdef int64_t rto
         self.effects.add(EFFECT_PING, probe.row, -1, probe.seq, now, 0)
         self._choose_helpers(probe, self.settings.last_check_probes)
+        if probe.asked == 0:
+            self._choose_suspects(probe, self.settings.last_check_probes)
         rto = self._rto_with_helpers(probe)
         self._ask_helpers(probe, 2 * rto)
         # Of those asked now: a check that is repeated may have helpers that the first had not.
@@ -316,6 +318,26 @@ cdef class FailureDetector:
                 continue
             probe.helpers[probe.asked] = row
             probe.asked += 1
+
+    cdef void _choose_suspects(self, Probe* probe, int count) noexcept:
+        # All others are suspects: those that run answer all the same. Who asks nobody would take
+        # its own deafness for the death of all, one after the other. In table order, from a random
+        # one on.
+        cdef int tries
+        cdef int32_t row
+        cdef uint32_t start
+        if self.table.live_count == 0:
+            return
+        start = self.prng.draw_below(<uint32_t> self.table.live_count)
+        for tries in range(self.table.live_count):
+            if probe.asked >= count:
+                break
+            row = self.table.live_rows[
+                (start + <uint32_t> tries) % <uint32_t> self.table.live_count
+            ]
+            if row != 0 and row != probe.row and self.table.states[row] == STATE_SUSPECT:
+                probe.helpers[probe.asked] = row
+                probe.asked += 1
 
     cdef int64_t _rto_with_helpers(self, Probe* probe) noexcept:
         # The largest time-out on the way: a helper may be further away than the target.

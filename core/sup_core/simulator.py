@@ -229,6 +229,16 @@ class Simulator(Engine):
             self._set_excuse(self._lives[index], max(before, until))
         self.set_loss(index, incoming=incoming, outgoing=outgoing)
 
+    def set_link(self, source: int, target: int, up: bool) -> None:
+        """Cut one direction between two hosts, or mend it."""
+        super().set_link(source, target, up)
+        self.excuses.link(source, target, self.now_us, self.link_loss(source, target))
+
+    def set_link_loss(self, source: int, target: int, share: float) -> None:
+        """Lose a share of what one host sends to another."""
+        super().set_link_loss(source, target, share)
+        self.excuses.link(source, target, self.now_us, self.link_loss(source, target))
+
     def set_network_loss(self, loss: float) -> None:
         """Change the network's loss; above 5 % false deaths are excused until a grace after it."""
         self.excuses.weather(self.now_us, self.network.loss, loss)
@@ -263,23 +273,14 @@ class Simulator(Engine):
             return True
         if self.excuses.group(viewer) != self.excuses.group(life.index):
             return True
-        deaf = (
-            self.excuses.silent(viewer, self.now_us)
-            or self.link_loss(viewer, life.index) > LOSS_STRICT
-            or self.link_loss(life.index, viewer) > LOSS_STRICT
-        )
-        if not deaf or (self.ledger.live(viewer) > 1 and self._third(viewer, life)):
+        if not self.excuses.unheard(viewer, life.index, self.now_us):
+            return False
+        up = self.running(life.ring)
+        if self.ledger.live(viewer) > 1 and self.excuses.third(viewer, life.index, up):
             return False
         # Its verdict is told to who comes within reach.
         self._set_excuse(life, self.now_us + self._grace_us())
         return True
-
-    def _third(self, viewer: int, life: Life) -> bool:
-        group = self.excuses.group(viewer)
-        return any(
-            index not in (viewer, life.index) and self.excuses.group(index) == group
-            for index in self.running(life.ring)
-        )
 
     # time
 

@@ -7,12 +7,13 @@ by nobody. So a death of a running member is excused only if
   break, or
 - a partition stood between it and the viewer, or
 - the network lost more than ``LOSS_STRICT``, or
-- the viewer holds nobody else for alive, and does not hear the member: of two that don't hear each
-  other neither can say whose fault that is,
+- the viewer does not hear the member (it is silent itself, or one direction between them is cut),
+  and holds nobody else for alive or is cut off from, or by, all that could help: of two that don't
+  hear each other neither can say whose fault that is,
 
 now or within a *grace*: after a fault has ended, its consequences are still told for as long as a
 last check takes that was under way, and as a death takes to cross the ring. Nothing else excuses: a
-start, a restart, a change of address, a cut link, a slow or a deaf viewer. What a member does not
+start, a restart, a change of address, a single cut link, a slow or a deaf viewer. What a member does not
 do, others must not suffer from.
 """
 
@@ -66,6 +67,7 @@ class Excuses:
         self._isolated: set[int] = set()
         self._parted: set[int] = set()
         self._groups: list[int] = []
+        self._links: dict[tuple[int, int], tuple[int, int]] = {}  # since and until when they lose
         self.harsh_until = 0
 
     def start(self, host: int, now: int, disk: int) -> None:
@@ -137,6 +139,46 @@ class Excuses:
         """The network's loss changes."""
         if max(loss, before) > LOSS_STRICT:
             self.harsh_until = FOREVER_US if loss > LOSS_STRICT else now + self._grace()
+
+    def link(self, source: int, target: int, now: int, loss: float) -> None:
+        """The loss of one direction between two hosts is this from now on."""
+        since, until = self._links.get((source, target), (now, now))
+        if loss > LOSS_STRICT:
+            self._links[source, target] = (now if until <= now else since, FOREVER_US)
+        elif until > now:
+            self._links[source, target] = (since, now)
+
+    def unheard(self, viewer: int, host: int, now: int) -> bool:
+        """Return whether a viewer does not hear a host, for reasons that are not the host's.
+
+        Also a moment after it did not for the tolerance: the last check, whose questions were
+        asked in vain, ends only then.
+        """
+        if self.silent(viewer, now) or now < self._end(viewer, self._until.get(viewer, now)):
+            return True
+        for pair in (viewer, host), (host, viewer):
+            since, until = self._links.get(pair, (now, now))
+            if now < until or (until - since >= self._tolerance_us and now < until + self._grace()):
+                return True
+        return False
+
+    def third(self, viewer: int, host: int, up: list[int]) -> bool:
+        """Return whether somebody else of these could carry a question and its answer.
+
+        Not from beyond a partition, and not over links that are cut as well.
+        """
+        group = self.group(viewer)
+        return any(
+            i not in (viewer, host)
+            and self.group(i) == group
+            and not self._cut(i, host)
+            and not self._cut(i, viewer)
+            for i in up
+        )
+
+    def _cut(self, one: int, other: int) -> bool:
+        links = self._links
+        return FOREVER_US in (*links.get((one, other), ()), *links.get((other, one), ()))
 
     def knew(self, viewer: int, now: int) -> int:
         """Return the moment that what a viewer tells now may be as old as.

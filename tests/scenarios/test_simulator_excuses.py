@@ -124,3 +124,58 @@ def test_path_that_grew_longer_than_the_time_out_is_measured_again() -> None:
 def test_clock_that_jumps_does_not_use_up_a_suspect_s_time() -> None:
     """A bystander waited for nine seconds in no time and checked at once."""
     assert run_scenario("chaos", seed=3627, members=11).measures
+
+
+@pytest.mark.parametrize(("members", "seed"), [(7, 22798), (4, 32113), (4, 33491)])
+def test_deaf_member_that_suspects_all_still_asks_them(members: int, seed: int) -> None:
+    """With nobody unsuspected left to ask, it took its own deafness for the death of all."""
+    assert run_scenario("chaos", seed=seed, members=members).measures
+
+
+def test_member_that_was_alone_does_not_bury_who_it_can_not_hear() -> None:
+    """It suspected all, buried all, moved, and was looked for at its old address after the heal."""
+    assert run_scenario("chaos", seed=20299, members=4).measures
+
+
+@pytest.mark.parametrize(("members", "seed"), [(4, 21946), (3, 22891), (3, 31430), (3, 33920)])
+def test_pair_that_hears_each_other_again_ends_its_checks_first(members: int, seed: int) -> None:
+    """The last check was asked while a link was cut, and ended 20 to 250 ms after it was mended."""
+    assert run_scenario("chaos", seed=seed, members=members).measures
+
+
+def test_member_that_all_links_to_are_cut_is_deaf() -> None:
+    """The two that run beside it have each lost their link to it, so neither can help the other."""
+    assert run_scenario("chaos", seed=45447, members=4).measures
+    some = excuses()
+    assert some.third(0, 1, [0, 1, 2])
+    some.link(2, 1, 5, 1.0)
+    assert not some.third(0, 1, [0, 1, 2])
+    assert some.third(0, 1, [0, 1, 2, 3])
+    some.link(2, 1, 6, 0.0)
+    assert some.third(0, 1, [0, 1, 2])
+
+
+def test_link_that_was_cut_excuses_the_pair_for_a_grace_only() -> None:
+    """And only if the cut lasted for the tolerance; a second cut of a cut link begins nothing."""
+    for lasted, after in ((TOLERANCE - 1, False), (TOLERANCE, True)):
+        some = excuses()
+        some.link(1, 0, 5, 1.0)
+        some.link(1, 0, 6, 1.0)
+        assert some.unheard(0, 1, 7)
+        assert some.unheard(1, 0, 7)
+        assert not some.unheard(0, 2, 7)
+        some.link(1, 0, 5 + lasted, 0.0)
+        assert some.unheard(0, 1, 5 + lasted) is after
+        assert some.unheard(0, 1, 5 + lasted + GRACE - 1) is after
+        assert not some.unheard(0, 1, 5 + lasted + GRACE)
+
+
+def test_viewer_that_was_deaf_for_long_is_excused_for_a_grace() -> None:
+    """Its last check was asked while it did not hear; after a short deafness there is none."""
+    for lasted, after in ((TOLERANCE - 1, False), (TOLERANCE, True)):
+        some = excuses()
+        some.isolate(0, 5)
+        assert some.unheard(0, 1, FOREVER_US)
+        some.hear(0, 5 + lasted)
+        assert some.unheard(0, 1, 5 + lasted + GRACE - 1) is after
+        assert not some.unheard(0, 1, 5 + lasted + GRACE)
