@@ -124,3 +124,17 @@ def test_path_that_grew_longer_than_the_time_out_is_measured_again() -> None:
 def test_clock_that_jumps_does_not_use_up_a_suspect_s_time() -> None:
     """A bystander waited for nine seconds in no time and checked at once."""
     assert run_scenario("chaos", seed=3627, members=11).measures
+
+
+@pytest.mark.parametrize(("members", "seed"), [(4, 20075), (5, 23952), (4, 44315)])
+def test_who_took_the_place_of_a_member_is_greeted_by_who_pings_that(
+    members: int, seed: int
+) -> None:
+    """It was restarted without disk: its request for a card bore none of its own, and was
+    dropped."""
+    assert run_scenario("chaos", seed=seed, members=members).measures
+
+
+def test_leaver_that_is_accused_is_not_shown_alive_at_a_larger_incarnation() -> None:
+    """It refuted its death while it left: who heard the number first showed it alive again."""
+    assert run_scenario("chaos", seed=23043, members=14).measures
