@@ -138,3 +138,8 @@ def test_who_took_the_place_of_a_member_is_greeted_by_who_pings_that(
 def test_leaver_that_is_accused_is_not_shown_alive_at_a_larger_incarnation() -> None:
     """It refuted its death while it left: who heard the number first showed it alive again."""
     assert run_scenario("chaos", seed=23043, members=14).measures
+
+
+def test_seeds_that_all_moved_while_parted_are_led_back() -> None:
+    """The third had crashed: neither could know where the other is, whatever the protocol."""
+    assert run_scenario("chaos", seed=48276, members=3).measures
