@@ -75,6 +75,7 @@ cdef class MemberTable:
     cdef void _put(self, int32_t row) noexcept
     cdef void _take_out(self, int32_t row) noexcept
     cdef int32_t find(self, uint64_t short_id) noexcept
+    cdef int32_t find_address(self, const Address* address) noexcept
     cdef int32_t add(self, Card* card, int64_t now) noexcept
     cdef void set_card(self, int32_t row, Card* card) noexcept
     cdef void forget(self, int32_t row) noexcept

@@ -14,6 +14,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 from sup_core.card_pool cimport Card, CardPool, card_drop
+from sup_core.identity cimport Address, address_equal
 from sup_core.limits cimport EPOCH_JUMP_MAX, INCARNATION_JUMP_MAX, MEMBERS_MAX
 from sup_core.prng cimport Prng
 
@@ -178,6 +179,14 @@ cdef class MemberTable:
                 return <int32_t> (entry & 0xFFFF)
             at = at + 1 if at + 1 < self.slots else 0
             entry = self.index[at]
+        return -1
+
+    cdef int32_t find_address(self, const Address* address) noexcept:
+        """A row of another member, in any state, whose card names the address, or -1; O(rows)."""
+        cdef int32_t row
+        for row in range(1, self.rows):
+            if self.states[row] != STATE_FREE and address_equal(self.address(row), address):
+                return row
         return -1
 
     cdef int32_t add(self, Card* card, int64_t now) noexcept:

@@ -387,7 +387,9 @@ cdef class Membership:
                 self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
                 self.notices.tell(SELF_DUPLICATE_ID, epoch, NULL, self.now)
             return
-        self.table.incarnations[0] = incarnation + 1
+        # Having left outranks all of this epoch: a larger number would only show this member alive
+        # to those who hear it before they hear that it left.
+        self.table.incarnations[0] = incarnation if self.leaving else incarnation + 1
         # With the card: who accuses this member may hold an address that it has left.
         self.table.flags[0] |= FLAG_NEWS_CARD
         self.tally.counts[COUNT_REFUTED] += 1

@@ -108,6 +108,7 @@ cdef class Node:
     cdef void _greeted(
         self, int greeting, int32_t row, const Address* source, bint known
     ) noexcept
+    cdef void _greet_successor(self, const Address* source) noexcept
     cdef void _nobody_answered(self) noexcept
     cdef void _unmentioned(self, Py_ssize_t size, uint32_t count) noexcept
     cdef void _somebody_answered(self) noexcept

@@ -734,6 +734,7 @@ cdef class Node:
         cdef int32_t sender
         cdef bint datagram = how == SOURCE_GOSSIP
         cdef bint known = row > 0
+        cdef bint bare = True
         if datagram and count > MESSAGES_PER_DATAGRAM_MAX:
             self.tally.counts[COUNT_MALFORMED] += 1
             return
@@ -744,6 +745,7 @@ cdef class Node:
             if m.tag == MSG_STATUS:
                 self._status_message(&m)
             elif m.tag == MSG_MEMBER:
+                bare = False
                 if row < 0 and (greeting or (self.asker and short_of(m.id) == self.asker)):
                     sender = self.membership.member_message(&m, SOURCE_SELF)
                     if sender > 0:
@@ -789,6 +791,8 @@ cdef class Node:
                 self.tally.counts[COUNT_UNKNOWN_MESSAGE] += 1
         if greeting and row > 0:
             self._greeted(greeting, row, source, known)
+        elif greeting == MSG_JOIN and row < 0 and bare:
+            self._greet_successor(source)
 
     cdef void _unmentioned(self, Py_ssize_t size, uint32_t count) noexcept:
         # A member that is not in an exchange of its bucket is doubted; not so when the exchange did
@@ -815,6 +819,16 @@ cdef class Node:
                 self._send_join(self.table.address(row), MSG_WELCOME, DATAGRAM_BYTES_MAX)
         elif not self.newcomer.waiting:
             self._take_snapshot()
+
+    cdef void _greet_successor(self, const Address* source) noexcept:
+        # A stranger asks for this member's card, without its own: it was pinged, and a ping is too
+        # short for that. It lives where a member is held that it has taken the place of, and which
+        # counts as a seed that is known. Greet it, else they never meet; only where a member is
+        # known to be, at the rate of questions.
+        if self.membership.leaving or not self.membership.question():
+            return
+        if self.table.find_address(source) > 0:
+            self._send_join(source, MSG_JOIN, DATAGRAM_BYTES_MAX)
 
     cdef void _take_snapshot(self) noexcept:
         # Of somebody the welcomes named, of anybody known when those are used up.

@@ -86,6 +86,7 @@ class Simulator(Engine):
         self.replay = replay or f"Simulator(seed={seed})"
         self._excused_before: dict[int, int] = {}
         self.isolated: set[int] = set()  # hosts that `isolate` holds
+        self.moved: set[int] = set()  # hosts that have another address than at first
         self._deaths: list[tuple[int, int, int]] = []
         self._changes: dict[MemberChange, int] = dict.fromkeys(MemberChange, 0)
         self._checks = list(default_checks() if checks is None else checks)
@@ -197,6 +198,7 @@ class Simulator(Engine):
     def move(self, index: int) -> None:
         """Give the member a new address: its socket is rebound and it says so."""
         self._call(index, "set_address", self.rebind(index))
+        self.moved.add(index)
         life = self._lives[index]
         until = self.excuses.move(index, self.now_us)
         self._set_excuse(life, max(life.excused_until, until))

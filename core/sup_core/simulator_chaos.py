@@ -92,11 +92,13 @@ def _tumble(
 
 
 def _lead_back(sim: Simulator) -> None:
-    """Start a seed if none runs: members that were never told of each other have nowhere to meet
-    else, and no protocol could bring them together."""
+    """Start a seed if none runs where it was: members that were never told of each other, or of
+    where they moved, have nowhere to meet else, and no protocol could bring them together."""
     seeds = [index for index in range(min(SEEDS, sim.size)) if not sim.life(index).left]
-    if not any(sim.life(index).running for index in seeds) and len(sim.running()) > 1:
-        index = seeds[0] if seeds else 0
+    down = [index for index in seeds if not sim.life(index).running]
+    met = any(sim.life(index).running and index not in sim.moved for index in seeds)
+    if not met and (down or not seeds) and len(sim.running()) > 1:
+        index = down[0] if down else 0
         sim.restart(index, disk=bool(seeds))
 
 

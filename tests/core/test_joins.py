@@ -245,3 +245,36 @@ def test_two_holders_of_one_id_are_told_apart_when_they_join() -> None:
     ring.drain(0)
     said = [e for e in ring.events[0] if not isinstance(e, MemberEvent)]
     assert any(getattr(e, "what", "") == "duplicate_id" for e in said)
+
+
+def test_stranger_at_the_address_of_a_member_that_asks_without_card_is_greeted() -> None:
+    """It took the place of that member, was pinged in its stead, and a ping is too short for a
+    card. An address where nobody is known gets nothing; all of it is at the rate of questions."""
+    node = lone()
+    known(node, range(1, 3), 0)
+    bare = packet(member_id(50), [JOIN])
+    greeted = []
+    for source in [address(9), *[address(2)] * 1000]:
+        node.handle_datagram(bare, source, SECOND)
+        tags = [(target, [m[0] for m in messages]) for target, messages in sent(node)]
+        greeted += [(target, said) for target, said in tags if said[0] == JOIN]
+    assert greeted[0] == (address(2), [JOIN, MEMBER])
+    assert {target for target, _ in greeted} == {address(2)}
+    assert len(greeted) < Config().questions_per_second
+
+
+def test_restarted_without_disk_at_a_held_address_meets_who_pings_it() -> None:
+    """Nobody is its seed, and to who knows its predecessor the seed there is alive."""
+    ring = Ring(2)
+    ring.run(3)
+    ring.stop(0)
+    ring.nodes[0] = Node(
+        Config(), member_id=member_id(70), name="m70", ring="test", address=address(0), epoch=1,
+        seed=70, now=ring.now,
+    )  # fmt: skip
+    ring.events[0] = []
+    ring.run(2)  # nobody is found dead by then
+    for observer, other in ((0, 1), (1, 70)):
+        held = ring.nodes[observer].member(member_id(other))
+        assert held is not None
+        assert held.state == MemberState.ALIVE

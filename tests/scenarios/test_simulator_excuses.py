@@ -179,3 +179,22 @@ def test_viewer_that_was_deaf_for_long_is_excused_for_a_grace() -> None:
         some.hear(0, 5 + lasted)
         assert some.unheard(0, 1, 5 + lasted + GRACE - 1) is after
         assert not some.unheard(0, 1, 5 + lasted + GRACE)
+
+
+@pytest.mark.parametrize(("members", "seed"), [(4, 20075), (5, 23952), (4, 44315)])
+def test_who_took_the_place_of_a_member_is_greeted_by_who_pings_that(
+    members: int, seed: int
+) -> None:
+    """It was restarted without disk: its request for a card bore none of its own, and was
+    dropped."""
+    assert run_scenario("chaos", seed=seed, members=members).measures
+
+
+def test_leaver_that_is_accused_is_not_shown_alive_at_a_larger_incarnation() -> None:
+    """It refuted its death while it left: who heard the number first showed it alive again."""
+    assert run_scenario("chaos", seed=23043, members=14).measures
+
+
+def test_seeds_that_all_moved_while_parted_are_led_back() -> None:
+    """The third had crashed: neither could know where the other is, whatever the protocol."""
+    assert run_scenario("chaos", seed=48276, members=3).measures
