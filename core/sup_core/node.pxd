@@ -89,7 +89,7 @@ cdef class Node:
     cdef void _status_message(self, Message* m) noexcept
     cdef void _ping_message(self, Message* m, int32_t row, const Address* source) noexcept
     cdef void _ack_message(self, Message* m, int32_t row) noexcept
-    cdef void _ping_req_message(self, Message* m, int32_t row) noexcept
+    cdef void _ping_req_message(self, Message* m, int32_t row, const Address* source) noexcept
     cdef void _relayed_message(self, Message* m, int32_t row) noexcept
     cdef void _buckets_message(self, Message* m, int32_t row) noexcept
     cdef void _compare(self, uint64_t digest, int32_t row) noexcept

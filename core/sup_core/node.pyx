@@ -775,7 +775,7 @@ cdef class Node:
             elif m.tag == MSG_ACK:
                 self._ack_message(&m, row)
             elif m.tag == MSG_PING_REQ:
-                self._ping_req_message(&m, row)
+                self._ping_req_message(&m, row, source)
             elif m.tag == MSG_NACK:
                 if row > 0:
                     self.detector.nacked(m.seq, row)
@@ -914,10 +914,13 @@ cdef class Node:
                 self.suspicion.again(row, self.now + _RETRY_CHECK_US)
         self._compare(m.digest, row)
 
-    cdef void _ping_req_message(self, Message* m, int32_t row) noexcept:
+    cdef void _ping_req_message(self, Message* m, int32_t row, const Address* source) noexcept:
         cdef int32_t subject
         if row <= 0 or self.table.told(row) > STATE_SUSPECT:
             return
+        if not address_equal(source, self.table.address(row)) and self.membership.question():
+            # It has moved: no answer would reach it. Who only asks others is found by this alone.
+            self._send_join(source, MSG_JOIN, AMPLIFICATION_MAX * self.received)
         subject = self.table.find(m.subject)
         if subject > 0 and self.table.states[subject] != STATE_UNSEEN:
             self.detector.ping_req(row, m.seq, subject, m.budget_us, self.now)

@@ -13,8 +13,8 @@ by nobody. So a death of a running member is excused only if
 
 now or within a *grace*: after a fault has ended, its consequences are still told for as long as a
 last check takes that was under way, and as a death takes to cross the ring. Nothing else excuses: a
-start, a restart, a change of address, a single cut link, a slow or a deaf viewer. What a member does not
-do, others must not suffer from.
+start, a restart, a change of address, a single cut link, a slow or a deaf viewer. What a member
+does not do, others must not suffer from.
 """
 
 from __future__ import annotations

@@ -94,6 +94,12 @@ def test_member_that_moved_while_mute_is_asked_for_its_card(members: int, seed: 
     assert run_scenario("tumble", seed=seed, members=members).measures
 
 
+def test_member_that_moved_and_asks_others_for_help_is_asked_for_its_card() -> None:
+    """Its probes went to those that were gone, its questions about them to who knew its old
+    address."""
+    assert run_scenario("chaos", seed=40559, members=4).measures
+
+
 def test_verdict_of_who_was_alone_is_no_news_to_who_returns() -> None:
     """A queue that had nobody to be told to was told to the first that came back."""
     assert run_scenario("tumble", seed=339, members=3).measures
