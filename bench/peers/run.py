@@ -158,8 +158,8 @@ def main(arguments: list[str] | None = None) -> int:
     if newest and version and newest != version:
         figures.notes.append(f"memberlist {newest} is newer than {version}, which was measured")
     console.print(table(figures, options.members))
-    for note in figures.notes:
-        console.print(f"note: {note}")
+    for line in (*join_ratios(figures, options.members), *figures.notes):
+        console.print(f"note: {line}")
     output = {
         "members": options.members,
         "runs": options.runs,
@@ -353,6 +353,22 @@ def rows(figures: Figures) -> list[list[str]]:
     return out
 
 
+def join_ratios(figures: Figures, members: int) -> list[str]:
+    """Return one line for each memberlist: its burst join against ours, wall and CPU time."""
+    ours = figures.samples[OURS]
+    lines = []
+    for column in (LAN, TUNED):
+        found = figures.samples[column]
+        values = {
+            text: ratio(found.get(name), ours.get(name))
+            for text, name in (("wall", "join_wall_s"), ("CPU", "join_cpu_s"))
+        }
+        if set(values.values()) != {"–"}:
+            parts = ", ".join(f"{text} {value}" for text, value in values.items())
+            lines.append(f"join of {members}, {column} : ours: {parts}")
+    return lines
+
+
 HEADS = ("measure", *COLUMNS, "LAN : ours", "tuned : ours", "foca : ours")
 
 
@@ -382,8 +398,8 @@ def section(figures: Figures, options: argparse.Namespace) -> str:
         "|---" + "|---:" * (len(HEADS) - 1) + "|",
         *("| " + " | ".join(row) + " |" for row in rows(figures)),
     ]
-    if figures.notes:
-        lines += ["", *(f"- {note}" for note in dict.fromkeys(figures.notes))]
+    if notes := [*join_ratios(figures, options.members), *figures.notes]:
+        lines += ["", *(f"- {note}" for note in dict.fromkeys(notes))]
     return "\n".join(lines)
 
 

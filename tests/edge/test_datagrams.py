@@ -249,6 +249,30 @@ def test_hub_timer_fires_in_order_and_never_early(loop_factory: LoopFactory) -> 
     run(loop_factory, body)
 
 
+def test_hub_shared_by_many_rounds_deadlines_by_less_than_a_nack_has(
+    loop_factory: LoopFactory,
+) -> None:
+    """A helper's nack is sent 8 ms before the prober gives up, at the least time-out. A shared tick
+    above that makes both one wake-up: probes of the dead end without a verdict.
+    """
+
+    async def body() -> None:
+        grid = 20_000  # deadlines right after a multiple: the worst of all ticks that divide it
+        first = (clock_us() // grid + 2) * grid + 1
+        deadlines = [first + 2 * grid * number for number in range(20)]
+        hub = Hub(asyncio.get_running_loop())
+        ticker = Ticker(list(deadlines))
+        hub.add(ticker, udp())
+        for _ in range(9):
+            hub.add(Ticker([]), udp())
+        await until(lambda: len(ticker.fired) == len(deadlines))
+        late = [fired - due for fired, due in zip(ticker.fired, deadlines, strict=True)]
+        assert 0 <= min(late) < 8_000  # the least: a busy machine may add to any of them
+        hub.close()
+
+    run(loop_factory, body)
+
+
 def test_hub_after_a_stall_hands_in_the_socket_before_the_timer(
     loop_factory: LoopFactory,
 ) -> None:
