@@ -595,7 +595,7 @@ def run(copy: Path, mutant: Mutant) -> tuple[str, str]:
 def keep(copy: Path, modules: set[str], scratch: Path) -> list[tuple[Path, Path]]:
     """Save what belongs to these modules, with its times: putting it back needs no build."""
     patterns = ("core/sup_core/{}.*", "build/cython/core/sup_core/{}.*", "build/lib*/sup_core/{}.*")
-    kept = []
+    kept: list[tuple[Path, Path]] = []
     for module in sorted(modules):
         for pattern in patterns:
             for path in sorted(copy.glob(pattern.format(module))):
