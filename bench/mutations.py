@@ -191,6 +191,12 @@ MUTANTS = (
     Mutant(
         10,
         "old tombstones stay part of the digest",
+        (("node.pyx", "if age > floor // 2:", "if False:"),),
+        tests("tests/core/test_anti_entropy.py", "-k", "no_part_of_the_digest"),
+    ),
+    Mutant(
+        10,
+        "an old tombstone that is confirmed comes back into the digest",
         (("membership.pyx", "            and row != 0\n", "            and False\n"),),
         tests("tests/core/test_anti_entropy.py", "-k", "no_part_of_the_digest"),
     ),
