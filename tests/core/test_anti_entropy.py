@@ -164,6 +164,10 @@ def test_tombstones_past_half_the_floor_are_no_part_of_the_digest() -> None:
     assert node.member(member_id(3)) is not None
     assert node.digest() != young
     assert node.digest() != without.digest()
+    old = node.digest()
+    again = [STATUS, short(member_id(3)), DEAD, 1, 5, short(member_id(1))]
+    node.handle_datagram(packet(member_id(1), again), address(1), now + 70 * SECOND)
+    assert node.digest() == old
 
 
 def test_death_learnt_by_sync_is_a_question_to_the_member() -> None:

@@ -6,10 +6,11 @@ from collections import Counter
 
 import pytest
 from rings import SECOND, Ring, address, member_id
-from wire import DEAD, JOIN, PING, STATUS, SUSPECT, card, packet, sent, short
+from wire import ACK, DEAD, JOIN, NACK, PING, PING_REQ, STATUS, SUSPECT, card, packet, sent, short
 
 from sup_core.config import Config
 from sup_core.events import MemberChange, MemberEvent, MemberState, RumorEvent, SelfEvent
+from sup_core.node import Node
 
 ALIVE, LEFT = MemberState.ALIVE, MemberState.LEFT
 
@@ -378,3 +379,85 @@ def test_origin_quota_refuses_the_runaway_owner() -> None:
         ring.nodes[0].publish(1, b"%d" % number, b"", 0)
     with pytest.raises(ValueError, match="1024"):
         ring.nodes[0].publish(1, b"more", b"", 0)
+
+
+def accuser() -> tuple[Node, int, list[tuple[int, int]]]:
+    """A node among eight that member 7 does not answer, though all others do.
+
+    It is stopped when it asks five helpers at once about the suspect: three probe it, five are the
+    last check. Gives the node, the time and (helper, sequence) of what was asked.
+    """
+    node = Node(
+        Config(),
+        member_id=member_id(0),
+        name="m0",
+        ring="test",
+        address=address(0),
+        epoch=1,
+        seed=1,
+        now=0,
+    )
+    for index in range(1, 8):
+        shown = card(member_id(index), f"m{index}", address(index))
+        node.handle_datagram(packet(member_id(index), shown), address(index), 0)
+    for _ in range(4000):
+        now = node.next_timeout()
+        node.handle_timeout(now)
+        heard = [(target[15], m) for target, messages in sent(node) for m in messages]
+        asked = [(index, m[1]) for index, m in heard if m[0] == PING_REQ]
+        if len(asked) == 5:
+            return node, now, asked
+        for index, m in heard:
+            if m[0] in (PING, PING_REQ) and index != 7:
+                answer = [ACK, m[1], 0] if m[0] == PING else [NACK, *m[1:3]]
+                node.handle_datagram(packet(member_id(index), answer), address(index), now)
+    raise AssertionError("nobody was asked")
+
+
+def state_of(node: Node, index: int) -> MemberState:
+    """What a node holds a member for."""
+    held = node.member(member_id(index))
+    assert held is not None
+    return held.state
+
+
+def test_last_check_that_no_helper_answers_declares_nobody() -> None:
+    """Trap 1: the suspicion was well founded, then this member went deaf."""
+    node, now, _ = accuser()
+    assert state_of(node, 7) == MemberState.SUSPECT
+    for _ in range(400):
+        node.handle_timeout(now := max(now, node.next_timeout()))
+        sent(node)
+    assert MemberState.DEAD not in {state_of(node, index) for index in range(1, 8)}
+
+
+@pytest.mark.parametrize("refuted", [False, True])
+def test_check_that_began_before_a_refutation_says_nothing_of_the_next_suspicion(
+    refuted: bool,
+) -> None:
+    """What its helpers found is about an incarnation that is no more; else it is a verdict."""
+    node, now, asked = accuser()
+    if refuted:
+        for state in (0, SUSPECT):
+            told = [STATUS, short(member_id(7)), state, 1, 1, short(member_id(1))]
+            node.handle_datagram(packet(member_id(1), told), address(1), now)
+    for helper, seq in asked:
+        nack = [NACK, seq, short(member_id(7))]
+        node.handle_datagram(packet(member_id(helper), nack), address(helper), now + 1)
+    end = now + SECOND
+    while (now := max(now, node.next_timeout())) < end:
+        node.handle_timeout(now)
+        sent(node)
+    assert state_of(node, 7) == (MemberState.SUSPECT if refuted else MemberState.DEAD)
+
+
+def test_second_value_of_a_key_has_a_higher_version_and_reaches_everybody() -> None:
+    """A sequence that repeats is two values under one version: each member keeps its first."""
+    ring = Ring(5)
+    ring.run(3)
+    for value in (b"one", b"two"):
+        ring.nodes[1].publish(1, b"key", value, ring.now)
+        ring.drain(1)
+        ring.run(1)
+    found = [node.rumor(1, b"key", member_id(1)) for node in ring.nodes.values()]
+    assert [rumor.value for rumor in found if rumor is not None] == [b"two"] * 5
