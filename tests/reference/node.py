@@ -94,7 +94,7 @@ class ReferenceNode(Probing):
             elif tag == wire.ACK and sender:
                 self.ack_message(message[1], message[2], sender)
             elif tag == wire.PING_REQ and sender:
-                self.ping_req_message(*message[1:4], sender)
+                self.ping_req_message(*message[1:4], sender, source, size)
             elif tag == wire.NACK and sender:
                 self.answered_by_helper(message[1], sender)
             elif tag == wire.RELAYED and sender:
@@ -102,12 +102,22 @@ class ReferenceNode(Probing):
             elif tag in (wire.JOIN, wire.WELCOME):
                 greeting = tag
         self.counts["malformed"] += packet.malformed
-        if greeting != wire.JOIN or sender is None:
+        if greeting != wire.JOIN:
+            return
+        if sender is None:
+            bare = all(message[0] != wire.MEMBER for message in packet.messages)
+            if bare and self.question() and source in self.places():
+                # Whoever lives now where somebody is held; its own card found no room.
+                self.greet(wire.JOIN, source, DATAGRAM_BYTES_MAX)
             return
         answered = self.greet(wire.WELCOME, source, AMPLIFICATION_MAX * size)
         if not answered and known and self.question():
             # Too short for an answer to where anybody may claim to be: to where it is known to be.
             self.greet(wire.WELCOME, sender.address, DATAGRAM_BYTES_MAX)
+
+    def places(self) -> set[bytes]:
+        """Where the others are held to be, whatever their state."""
+        return {one.address for one in self.members.values() if one is not self.me}
 
     def greet(self, tag: int, address: bytes, limit: int) -> bool:
         """Send one's card, padded when it asks for an answer; nothing that is over the limit."""
@@ -413,10 +423,15 @@ class ReferenceNode(Probing):
         message = [wire.NACK, relay.requester_seq, relay.subject.short]
         self.send(relay.requester.address, [message], news=False)
 
-    def ping_req_message(self, seq: int, short: int, budget: int, sender: Member) -> None:
+    def ping_req_message(
+        self, seq: int, short: int, budget: int, sender: Member, source: bytes, size: int
+    ) -> None:
         """SWIM 3.1: ping on behalf of somebody; Lifeguard: nack before its patience ends."""
         if not sender.live:
             return
+        if source != sender.address and self.question():
+            # It has moved: no answer would reach it.
+            self.greet(wire.JOIN, source, AMPLIFICATION_MAX * size)
         subject = self.members.get(short)
         if subject is self.me:
             message = [wire.RELAYED, seq, short, self.me.epoch, self.me.incarnation]

@@ -177,6 +177,9 @@ class Probing(Base):
     def ask_helpers(self, probe: Probe, count: int, budget: int) -> None:
         """Ask others to ping: alive ones, three of five of them heard from lately."""
         able = self.able_to_help(probe)
+        if not able and probe.stage == Stage.LAST_CHECK:
+            # All others are suspects: those that run answer all the same.
+            able = [one for one in self.live() if one is not probe.target]
         wanted = min(count, len(able))
         at = 1 if probe.stage == Stage.LAST_CHECK else 0
         chosen = []
