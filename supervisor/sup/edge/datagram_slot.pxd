@@ -37,8 +37,9 @@ cdef enum:
     UDP_HEADER_BYTES = 8      # a socket filter of UDP sees the packet from its UDP header on
     FAULTS_MAX = 16
     SHARED_SLOTS = 8          # from here on the timer is rounded up to SHARED_TICK_US
-    SHARED_TICK_US = 5_000    # a wake-up costs as much as a hundred packets do in the node; below
-                              # the 8 ms that a helper's nack has at the least time-out of 20 ms
+    # A wake-up costs as much as a hundred packets do in the node; below the 8 ms that a helper's
+    # nack has at the least time-out of 20 ms.
+    SHARED_TICK_US = 5_000
     TICK_US = 1_000           # loops round to milliseconds; rounding down would spin
     FOREIGN_WINDOW_US = 1_000_000
     FOREIGN_SHOWN_MAX = 100   # per window handed to the node, so that it can say what it hears
