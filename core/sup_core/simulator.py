@@ -1,12 +1,11 @@
 """Whole rings in virtual time: real nodes, a modelled network, planted faults and invariant checks.
 
-One `Simulator` is one run. It is a function of its seed and of the calls made on it: the same
-script gives the same trace hash, byte for byte. Times that a caller passes are seconds, times
-that it reads are microseconds. Hosts are named by index, in the order in which they were added.
+One `Simulator` is one run, a function of its seed and of the calls made on it: the same script
+gives the same trace hash. Times that a caller passes are seconds, times that it reads are
+microseconds. Hosts are named by index, in the order they were added.
 
-The simulator is the second driver of `sup_core.node` beside the sockets, and it knows the truth:
-who runs, who was stopped, who could reach whom. `sup_core.simulator_checks` holds the members'
-views against that truth; `sup_core.simulator_scenarios` are scripts on top.
+It is the second driver of `sup_core.node` beside the sockets, and it knows the truth: who runs, and
+who could reach whom. `sup_core.simulator_checks` and ``_excuses`` hold the members' views to that.
 """
 
 from __future__ import annotations
