@@ -12,7 +12,7 @@ from sup_core.card_pool cimport card_drop
 from sup_core.limits cimport EVENT_BYTES_MAX, EVENT_QUEUE_MAX
 
 cdef enum:
-    _KEPT_CAPACITY = 16
+    _KEPT_CAPACITY = 4          # a member of a quiet ring has no event for hours
 
 SELF_NAMES = (
     "cut_off",
@@ -65,7 +65,7 @@ cdef class EventQueue:
             self.told = False
             return NULL
         if self.count == self.capacity:
-            wanted = self.capacity * 2 if self.capacity else 16
+            wanted = self.capacity * 2 if self.capacity else _KEPT_CAPACITY
             grown = NULL
             if wanted <= EVENT_QUEUE_MAX:
                 grown = <EventRecord*> malloc(wanted * sizeof(EventRecord))
