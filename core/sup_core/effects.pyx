@@ -10,7 +10,7 @@ from libc.stdlib cimport free, realloc
 cdef enum:
     # One input makes at most a probe's helpers and a few more.
     _EFFECTS_MAX = 4096
-    _KEPT_CAPACITY = 64
+    _KEPT_CAPACITY = 4          # a quiet node leaves one or two; a burst is given back
 
 
 cdef class Effects:
@@ -27,7 +27,7 @@ cdef class Effects:
         cdef int32_t wanted
         cdef void* p
         if self.count == self.capacity:
-            wanted = self.capacity * 2 if self.capacity else 16
+            wanted = self.capacity * 2 if self.capacity else _KEPT_CAPACITY
             p = realloc(self.list, wanted * sizeof(Effect)) if wanted <= _EFFECTS_MAX else NULL
             if p == NULL:
                 self.refused += 1

@@ -11,7 +11,7 @@ from sup_core.limits cimport TIMERS_MAX, TIMERS_RESERVED
 
 
 cdef enum:
-    _KEPT_CAPACITY = 16
+    _KEPT_CAPACITY = 8
 
 
 cdef inline bint _before(const Timer* a, const Timer* b) noexcept nogil:
@@ -41,7 +41,7 @@ cdef class Timers:
             self.refused += 1
             return False
         if self.count == self.capacity:
-            wanted = self.capacity * 2 if self.capacity else 16
+            wanted = self.capacity * 2 if self.capacity else 8
             grown = <Timer*> realloc(self.heap, wanted * sizeof(Timer))
             if grown == NULL:
                 self.refused += 1
