@@ -1,4 +1,4 @@
-"""Typed view of the gossip node; the theory of operation is in ``node.pyx``."""
+"""Typed view of the gossip node; the theory of operation is in ``protocol.pyx``."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,9 +7,10 @@ from typing_extensions import disjoint_base
 from sup_core.card_pool import CardPool
 from sup_core.config import Config
 from sup_core.events import Event, Member, Rumor, Version
+from sup_core.protocol import Protocol
 
 @disjoint_base
-class Node:
+class Node(Protocol):
     def __init__(
         self,
         config: Config,

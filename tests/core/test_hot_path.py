@@ -23,8 +23,8 @@ WITH_INPUT = ("quiet", "known", "raised", "cards", "new_cards")
 
 HOT = """
     anti_entropy blobs codec cursor dissemination doubts effects event_queue failure_detector
-    hash_index identity local_health member_table membership node notices outbox packets prng pulls
-    rumor_store rumors seeds stamps suspicion timers
+    hash_index identity local_health member_table membership notices outbox packets prng protocol
+    pulls rumor_store rumors seeds stamps suspicion timers
 """
 """Modules whose C functions run per packet, per timer or per item of news."""
 
@@ -32,15 +32,13 @@ COLD = {
     "identity": {"address_bytes", "address_text"},  # for the Python surface
     "rumors": {"Rumors.publish"},  # for the Python surface
     "membership": {"Membership.why", "_why_text"},  # for who asks
-    "node": {
-        "Node._assemble",  # once per node
-        "Node._away",  # a snapshot from disk, once at the start
-        "Node._compared",  # the body of a stream, which is a Python value
-        "Node._restore",  # the same
-        "Node._row_of",  # an argument of the Python surface
-        "Node._take_aside",  # the same
-        "Node.has_news",  # the length of the queue of stream requests, which are Python values
-        "_address_of",  # an argument of the Python surface
+    "protocol": {
+        "Protocol._assemble",  # once per node
+        "Protocol._away",  # a snapshot from disk, once at the start
+        "Protocol._compared",  # the body of a stream, which is a Python value
+        "Protocol._restore",  # the same
+        "Protocol._take_aside",  # the same
+        "Protocol.has_news",  # the length of the queue of stream requests, which are Python values
     },
 }
 """Functions of those modules that may use Python's API."""

@@ -37,7 +37,8 @@ FLOORS: dict[int, str] = {
     """,
     # The node, and what it is made of besides the mechanisms.
     4: """
-        sup_core.node sup_core.membership sup_core.rumors sup_core.exchanges sup_core.packets
+        sup_core.node sup_core.protocol sup_core.membership sup_core.rumors sup_core.exchanges
+        sup_core.packets
         sup_core.comparisons
         sup_core.views
     """,
