@@ -20,7 +20,7 @@ CAPS = {
     ".pxd": 400,
     ".pyi": 400,
     "bench/mutations.py": 700,  # one table of patches, and the runner that reads it
-    "core/sup_core/protocol.pyx": 800,  # what every message, effect and deadline means, in one place
+    "core/sup_core/protocol.pyx": 800,  # what every message, effect and deadline means
     "ARCHITECTURE.md": 200,
 }
 TEST_CAP = 700
