@@ -28,6 +28,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sup.edge.loop_lag import LoopLag
 from sup.edge.process_tree import KILL_DEADLINE_S, age_s
 from sup.edge.processes import Process, ProcessError
 from sup.edge.render_files import CompiledPackage, needs_render
@@ -78,13 +79,17 @@ class Service:
         paths: ServicePaths,
         *,
         health_check: HealthCheck,
+        probe_checks: Mapping[str, HealthCheck] | None = None,
+        lag: LoopLag | None = None,
         strategy: UpdateStrategy,
         rng: random.Random,
         environment: Mapping[str, str],
         backoff: Backoff | None = None,
         timing: ServiceTiming | None = None,
     ) -> None:
-        """``environment`` is all that the service gets of the supervisor's own."""
+        """``environment`` is all that the service gets of the supervisor's own; ``probe_checks``
+        has the checks of ``startup`` and ``liveness`` where the plan has them.
+        """
         self.spec = spec
         self.package = package
         self.paths = paths
@@ -96,12 +101,14 @@ class Service:
         self._plan = package.plan.service
         self._health = HealthWatch(
             spec.name,
-            health_check,
-            self._plan.health,
+            {"readiness": health_check, **(probe_checks or {})},
+            self._plan.probes,
             rng,
-            interval_s=spec.health_interval or self._plan.health.interval,
+            interval_s=spec.health_interval,
             first_check_s=timing.first_check_s,
             bad_interval_s=timing.bad_interval_s,
+            lag=lag,
+            share_times=timing.share,
         )
         self._board = StatusBoard(spec, package, self._health)
         self._processes = ServiceProcesses(spec, package, paths, environment)
@@ -112,7 +119,7 @@ class Service:
         self._restart_asked = Callers()
         self._settling = Callers()
         self._ending = False
-        self._wake = asyncio.Event()
+        self._wake = self._health.wake
         # What the task knows. Times are of the loop's monotonic clock.
         self._task: asyncio.Task[None] | None = None
         self._process: Process | None = None
@@ -147,7 +154,13 @@ class Service:
         """
         self._view = _View(context, decision, group, me, config_version)
         self._processes.member_id = me
+        self._health.see(group, me)
         self._wake.set()
+
+    @property
+    def health(self) -> HealthWatch:
+        """Its health: checks, results, reports, maintenance."""
+        return self._health
 
     def set_desired(self, up: bool) -> None:
         """Want the process up or down from now on."""
@@ -269,6 +282,7 @@ class Service:
                 await self._go_down("the operator wants it down")
             elif self._board.state is not State.DOWN:
                 self._board.enter(Event.STOP, "the operator wants it down")
+            self._health.rest()
             self._restart_asked.answer()
             self._settling.answer()
             return None
@@ -280,7 +294,20 @@ class Service:
             self._backoff.reset()
             await self._go_down("the operator restarts it")
             return 0
+        if self._health.wants_restart:
+            await self._restart_unwell()
+            return 0
         return await self._converge(process)
+
+    async def _restart_unwell(self) -> None:
+        """Restart for a failed check, with backoff: one that is bad for ever is no hot loop."""
+        up_s = self._now() - self._up_at_s
+        reason = self._health.take_restart()
+        await self._go_down(reason)
+        wait_s = self._backoff.next(self._rng, up_s=up_s)
+        self._retry_at_s = self._now() + wait_s
+        self._board.enter(Event.START, reason)
+        self._board.enter(Event.START_FAILED, f"{reason}; next start in {wait_s:.1f} s")
 
     async def _adopt(self) -> float:
         """The first step: take over what an earlier supervisor left running."""
@@ -542,6 +569,12 @@ class Service:
     def _wanted(self) -> bool:
         return self._desired_up and not self._ending
 
+    def _cfg(self) -> Mapping[str, Any]:
+        """The configuration that was rendered last, for the settings of checks."""
+        context = self._rendered.context if self._rendered is not None else {}
+        cfg = context.get("cfg") or (self._view.context.get("cfg") if self._view else None)
+        return cfg if isinstance(cfg, Mapping) else {}
+
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
@@ -554,7 +587,11 @@ class Service:
         self._side.begin(self._watch(process))
         self._side.begin(self._processes.bound_log())
         self._side.begin(
-            self._health.run(lambda: self._processes.check_context(process_up=process.exit is None))
+            self._health.run(
+                lambda probe: self._processes.check_context(
+                    probe, process_up=process.exit is None, cfg=self._cfg()
+                )
+            )
         )
 
     async def _know_adopted(self, since_s: int) -> None:

@@ -45,6 +45,14 @@ class ServiceStatus:
     package: str
     topology: str
     strategy: str
+    ready: bool = False
+    """Others may use it: started, ok or warning, not in maintenance."""
+    maintenance: str = ""
+    """The reason of the maintenance it is in, or empty."""
+    restart: str = ""
+    """What the group is told of a restart for a failed check: empty, ``wanted``, ``claimed``."""
+    withheld: str = ""
+    """Why a restart that a check asks for waits, or empty."""
 
 
 class StatusBoard:
@@ -85,6 +93,10 @@ class StatusBoard:
             package=self._ident,
             topology=self._spec.topology,
             strategy=self._spec.strategy,
+            ready=self._health.ready,
+            maintenance=self._health.maintenance,
+            restart=self._health.restart,
+            withheld=self._health.withheld,
         )
 
     def enter(self, event: Event, reason: str = "") -> None:
