@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sup import events
 from sup.edge.process_tree import boot_id
 from sup.edge.state_files import CorruptStateError, quarantine, seal, unseal, write_durable
 from sup.errors import ExitCode, OperatorError
-from sup.model.maintenance import Entry, MaintenanceError, MaintenanceList, Moment, entry
+from sup.model.maintenance import ALL, Entry, MaintenanceError, MaintenanceList, Moment, entry
 
 log = logging.getLogger("sup.services")
 
@@ -63,6 +64,7 @@ class Maintenance:
             new.add(entry(name, reason, for_s, self._clock()))
             await self._save(new)
         log.info("maintenance on name=%s for_s=%s reason=%r", name, for_s or "-", reason)
+        _tell(name, f"in maintenance: {reason.strip()}")
 
     async def end(self, name: str) -> list[str]:
         """End the maintenance of a service (``ALL``: every one), durably; returns whose it was.
@@ -77,6 +79,7 @@ class Maintenance:
                 await self._save(new)
         for one in ended:
             log.info("maintenance off name=%s", one)
+            _tell(one, "out of maintenance")
         return ended
 
     def expire(self) -> bool:
@@ -88,6 +91,7 @@ class Maintenance:
         over = self._list.expire(self._clock())
         for one in over:
             log.info("maintenance over name=%s reason=%r", one.name, one.reason)
+            _tell(one.name, f"out of maintenance, its time is over: {one.reason}")
         return bool(over)
 
     async def _save(self, new: MaintenanceList) -> None:
@@ -120,3 +124,7 @@ class Maintenance:
             line += f"; {refused.strerror}"
         self.warnings.append(line)
         log.error("maintenance lost: %s", line)
+
+
+def _tell(name: str, text: str) -> None:
+    events.tell("maintenance", "" if name == ALL else name, text)

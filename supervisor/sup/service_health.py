@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from sup import events
 from sup.edge.loop_lag import LoopLag
 from sup.errors import ConflictError, NotFoundError
 from sup.model.census import CensusGroup
@@ -375,15 +376,16 @@ class HealthWatch:
             self.wants_restart = ""
         elif go and not self.wants_restart:
             failures = self._verdicts.machines[failed].tally.failures
-            lines = self._outputs[failed].strip().splitlines()
+            last = _last_line(self._outputs[failed])
             self.wants_restart = f"{failed} check failed {failures} times in a row" + (
-                f": {lines[-1][:200]}" if lines else ""
+                f": {last}" if last else ""
             )
             self._hold_claim()
             self.wake.set()
         if before != (self._claim.claim, self._claim.withheld):
             if self._claim.withheld:
                 logger.warning("restart withheld name=%s: %s", self._name, self._claim.withheld)
+                events.tell("health", self._name, self.withheld)
             self.changed.set()
         return wait_s
 
@@ -411,15 +413,27 @@ class HealthWatch:
             self._shown = verdict
             self.since_s = int(time.time())
             self.changed.set()
-            lines = self.output.strip().splitlines()
+            last = _last_line(self.output)
             logger.log(
                 logging.INFO if verdict in (Health.OK, Health.UNKNOWN) else logging.WARNING,
                 "health %s name=%s was=%s output=%r",
                 verdict.word,
                 self._name,
                 before.word,
-                lines[-1][:200] if lines else "",
+                last,
             )
+            events.tell(
+                "health",
+                self._name,
+                f"{verdict.word}{f': {last}' if last else ''}",
+                was=before.word,
+                health=verdict.word,
+            )
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:200] if lines else ""
 
 
 def _tail(text: str, bytes_max: int) -> str:

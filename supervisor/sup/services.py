@@ -9,6 +9,7 @@ and running the command are the same thing.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import random
@@ -25,6 +26,7 @@ from sup.edge.state_files import sync_directory, write_durable
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
 from sup.maintenance import Maintenance
+from sup.model.binds import check_binds
 from sup.model.census import Census, CensusGroup
 from sup.model.check_settings import fill
 from sup.model.config_layers import (
@@ -43,6 +45,7 @@ from sup.model.spec import SPEC_BYTES_MAX, Spec, format_spec, parse_spec
 from sup.plugins import Plugins
 from sup.policies import HealthCheck, TopologyDecision
 from sup.service import Service
+from sup.service_binds import BindGate
 
 log = logging.getLogger("sup.services")
 T = TypeVar("T")
@@ -78,6 +81,7 @@ def resolve(spec: Spec, plugins: Plugins) -> CompiledPackage:
         package = load_package(Path(spec.package_dir))
     for probe in package.plan.service.probes:
         _check_probe(package, probe, plugins.health_checks)
+    check_binds(package.plan, spec.binds)
     return compile_package(package, plugins.renderers)
 
 
@@ -145,6 +149,7 @@ class Loaded:
     """Why the package or a configuration layer can't be used, in one line, or empty."""
     user: Mapping[str, Any] = field(default_factory=dict)
     user_signature: tuple[int, int] | None = None
+    gate: BindGate | None = None
 
 
 class Services:
@@ -354,6 +359,7 @@ class Services:
             self._set_problem(loaded, error.message)
             return
         loaded.compiled = compiled
+        loaded.gate = BindGate(spec, compiled.plan)
         self._set_problem(loaded, "")
         self._read_user_toml(spec.name, loaded)
         loaded.service = Service(
@@ -439,6 +445,8 @@ class Services:
             self._set_problem(loaded, error.message)
             return
         self._set_problem(loaded, "")
+        if decision.may_start and loaded.gate is not None and (why := loaded.gate.held()):
+            decision = dataclasses.replace(decision, may_start=False, reason=why)
         group = self._census.group(loaded.spec.name, loaded.spec.group)
         loaded.service.update(context, decision, group, self._me, held.version)
 
@@ -476,7 +484,7 @@ class Services:
             cfg=cfg,
             paths=ServicePaths.of(self._state_dir, spec.name),
             sys=self._sys(),
-            binds=spec.binds,
+            bound=(loaded.gate or BindGate(spec, plan)).look(self._census),
             package_dir=loaded.compiled.package.directory,
         )
         return context, decision

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,13 @@ class FakeApi:
     async def end_maintenance(self, name: str) -> dict[str, Any]:
         self.calls.append(("maintenance off", name))
         return {"result": "ended"}
+
+    async def events(
+        self, since: int, follow_s: float, kinds: Sequence[str], service: str
+    ) -> dict[str, Any]:
+        self.calls.append(("events", since, follow_s, list(kinds), service))
+        rows = [{"seq": 1, "time_s": 1.0, "kind": "hook", "service": "web", "text": "x\x1b"}]
+        return {"run": "r", "events": [] if since else rows, "next": 1, "lost": 0}
 
     def group_config(self, group: str) -> dict[str, Any]:
         return {"group": group, "version": self.versions.get(group, ""), "config": {}}

@@ -81,7 +81,7 @@ class Verdicts:
     @property
     def ready(self) -> bool:
         """Others may use it: it has started, and readiness passes."""
-        return self.forced is None and self.started and self.health in PASSING
+        return self.health in PASSING and (self.started or self.forced is not None)
 
     @property
     def failed(self) -> str:
