@@ -8,15 +8,20 @@ import time
 from sup.edge.loop_lag import LoopLag
 
 
+def stand_still(seconds: float) -> None:
+    """Keep the loop from running, as SIGSTOP of the supervisor does."""
+    time.sleep(seconds)
+
+
 async def test_window_sees_the_time_that_the_loop_stood_still() -> None:
     """Whether the tick or the window's end comes first after it."""
     lag = LoopLag()
     with lag.window() as window:
-        time.sleep(0.6)
+        stand_still(0.6)
     at_end = window.late_s
     with lag.window() as window:
         await asyncio.sleep(0)
-        time.sleep(0.6)
+        stand_still(0.6)
         await asyncio.sleep(0.3)
     assert 0.2 < at_end < 0.7
     assert 0.2 < window.late_s < 0.9

@@ -79,6 +79,11 @@ async def running(watch: HealthWatch) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
+def stand_still(seconds: float) -> None:
+    """Keep the loop from running, as SIGSTOP of the supervisor does."""
+    time.sleep(seconds)
+
+
 async def test_watch_keeps_the_last_results_with_their_times() -> None:
     """The newest last, bounded, each with how long it took."""
     check = Script()
@@ -116,7 +121,7 @@ async def test_watch_that_was_stopped_does_not_catch_up() -> None:
     async with running(watch):
         await until(lambda: check.asked >= 3)
         asked = check.asked
-        time.sleep(1.0)
+        stand_still(1.0)
         await asyncio.sleep(0.08)
         assert check.asked <= asked + 3
 
@@ -230,7 +235,7 @@ async def test_watch_ttl_silence_of_a_stopped_supervisor_is_not_the_services() -
     async with running(watch):
         watch.report(OK, "")
         await until(lambda: watch.verdict is OK)
-        time.sleep(1.8)
+        stand_still(1.8)
         await asyncio.sleep(0.01)
         assert watch.verdict is OK
         assert not watch.results("readiness")[-1].counted
