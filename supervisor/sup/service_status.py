@@ -12,6 +12,7 @@ import logging
 import time
 from dataclasses import dataclass
 
+from sup import events
 from sup.edge.render_files import CompiledPackage
 from sup.model.death_tally import DeathTally
 from sup.model.health import Health
@@ -128,6 +129,8 @@ class StatusBoard:
             return
         self.since_s = int(time.time())
         self.changed.set()
+        text = f"{self.state.value}: {reason}" if reason else self.state.value
+        events.tell("process", self._spec.name, text, was=before.value)
         bad = self.state in (State.BACKOFF, State.FAILED)
         logger.log(
             logging.WARNING if bad else logging.INFO,

@@ -23,6 +23,7 @@ from sup.edge.render_files import CompiledPackage, RenderError, compile_package,
 from sup.edge.state_files import sync_directory, write_durable
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
+from sup.model.binds import check_binds
 from sup.model.census import Census, CensusGroup
 from sup.model.config_layers import (
     CONFIG_BYTES_MAX,
@@ -39,6 +40,7 @@ from sup.model.spec import SPEC_BYTES_MAX, Spec, format_spec, parse_spec
 from sup.plugins import Plugins
 from sup.policies import TopologyDecision
 from sup.service import Service
+from sup.service_binds import BindGate
 
 log = logging.getLogger("sup.services")
 T = TypeVar("T")
@@ -72,6 +74,7 @@ def resolve(spec: Spec, plugins: Plugins) -> CompiledPackage:
     else:
         assert spec.package_dir is not None
         package = load_package(Path(spec.package_dir))
+    check_binds(package.plan, spec.binds)
     check = package.plan.service.health.kind
     if check not in plugins.health_checks:
         raise OperatorError(_not_provided("health check", check, plugins.health_checks))
@@ -113,6 +116,7 @@ class Loaded:
     """Why the package or a configuration layer can't be used, in one line, or empty."""
     user: Mapping[str, Any] = field(default_factory=dict)
     user_signature: tuple[int, int] | None = None
+    gate: BindGate | None = None
 
 
 class Services:
@@ -301,6 +305,7 @@ class Services:
             self._set_problem(loaded, error.message)
             return
         loaded.compiled = compiled
+        loaded.gate = BindGate(spec, compiled.plan)
         self._set_problem(loaded, "")
         self._read_user_toml(spec.name, loaded)
         loaded.service = Service(
@@ -311,6 +316,7 @@ class Services:
             strategy=self._plugins.strategies[spec.strategy],
             rng=self._rng,
             environment=_inherited(os.environ),
+            gates=(loaded.gate,),
         )
         loaded.service.set_desired(spec.desired == "up")
         self._refresh(loaded)
@@ -417,7 +423,7 @@ class Services:
             cfg=cfg,
             paths=ServicePaths.of(self._state_dir, spec.name),
             sys=self._sys(),
-            binds=spec.binds,
+            bound=(loaded.gate or BindGate(spec, plan)).look(self._census),
             package_dir=loaded.compiled.package.directory,
         )
         return context, decision
