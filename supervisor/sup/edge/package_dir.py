@@ -34,6 +34,8 @@ HOOK_NAMES = (
     "run",
     "post-run",
     "health-check",
+    "startup-check",
+    "liveness-check",
     "reconfigure",
     "suitability",
     "demote",
