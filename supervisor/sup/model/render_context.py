@@ -10,7 +10,7 @@ a test holds it to that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -56,16 +56,19 @@ def build_context(
     sys: Mapping[str, Any],
     binds: Mapping[str, str],
     package_dir: Path | None = None,
+    dependencies: Sequence[Mapping[str, str]] = (),
+    environment: Mapping[str, str] | None = None,
     leaders: Mapping[str, str] | None = None,
     update_leader: str | None = None,
 ) -> dict[str, Any]:
     """The context for the templates of one service, of plain values only.
 
     ``group_name`` and the values of ``binds`` are ``service.group``; ``me`` is this supervisor's
-    member id (hex). ``leaders`` has the leaders of other groups by name, as far as they are known
-    here. A bind without a present member is absent. A member that the census does not yet list
-    here is made from the plan, so that ``svc.me`` always exists. O(members of the group and of
-    the bound groups).
+    member id (hex). ``dependencies`` are packages with their ``path``; ``environment`` is what the
+    package adds to the environment of its processes. ``leaders`` has the leaders of other groups
+    by name, as far as they are known here. A bind without a present member is absent. A member
+    that the census does not yet list here is made from the plan, so that ``svc.me`` always exists.
+    O(members of the group and of the bound groups).
 
     Raises:
         OperatorError: ``group_name`` or a bind is not a ``service.group``.
@@ -88,7 +91,12 @@ def build_context(
             bound[bind] = {"first": seen.first, "leader": seen.leader, "members": seen.members}
     return {
         "sys": {**SYS_DEFAULTS, **sys, "member_id": me},
-        "pkg": _package(plan, cfg, paths, package_dir),
+        "pkg": {
+            **_package(plan, cfg, paths, package_dir),
+            "deps": [dict(dependency) for dependency in dependencies],
+            "dependencies": [dependency.get("ident", "") for dependency in dependencies],
+            "env": dict(environment or {}),
+        },
         "cfg": plain_config(cfg),
         "svc": {
             "service": group.service,
@@ -294,7 +302,7 @@ def _package(
         "path": str(package_dir or paths.root),
         "svc_path": str(paths.root),
         "svc_config_path": str(paths.config),
-        "svc_config_install_path": str(paths.root / "config_install"),
+        "svc_config_install_path": str(paths.config_install),
         "svc_data_path": str(paths.data),
         "svc_files_path": str(paths.files),
         "svc_static_path": str(paths.static),
@@ -303,8 +311,8 @@ def _package(
         "svc_run": str(paths.hook("run")),
         "svc_user": plan.service.user,
         "svc_group": plan.service.group,
-        "deps": [],
-        "env": {},
         "exposes": [str(port) for port in exposes if port is not None],
         "exports": dict(sorted(plan.exports.items())),
+        "shutdown_signal": plan.service.stop_signal,
+        "shutdown_timeout": round(plan.service.stop_timeout),
     }
