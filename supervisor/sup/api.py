@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sup import __version__
+from sup import __version__, events
 from sup.edge.datagram_ports import clock_us
 from sup.edge.package_dir import load_package
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
@@ -125,6 +125,19 @@ class Api:
         }
         worst = worst_health(Health[row["health"].upper()] for row in services.values())
         return {"health": worst.word, "services": services}
+
+    async def events(
+        self, since: int, follow_s: float, kinds: Sequence[str], service: str
+    ) -> dict[str, Any]:
+        """``GET /v1/events``: what happened after number ``since``, waiting for it if asked to.
+
+        ``next`` is where the next question begins; ``lost`` events after ``since`` are gone.
+        """
+        found, following, lost = await events.since(
+            since, wait_s=follow_s, kinds=frozenset(kinds), service=service
+        )
+        rows = [msgspec.to_builtins(event) for event in found]
+        return {"run": events.run, "events": rows, "next": following, "lost": lost}
 
     def group_config(self, group: str) -> dict[str, Any]:
         """``GET /v1/groups/{group}/config``. Raises ``OperatorError`` for what is no group's

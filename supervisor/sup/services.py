@@ -9,6 +9,7 @@ and running the command are the same thing.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import random
@@ -23,6 +24,7 @@ from sup.edge.render_files import CompiledPackage, RenderError, compile_package,
 from sup.edge.state_files import sync_directory, write_durable
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
+from sup.model.binds import check_binds
 from sup.model.census import Census, CensusGroup
 from sup.model.config_layers import (
     CONFIG_BYTES_MAX,
@@ -39,6 +41,7 @@ from sup.model.spec import SPEC_BYTES_MAX, Spec, format_spec, parse_spec
 from sup.plugins import Plugins
 from sup.policies import TopologyDecision
 from sup.service import Service
+from sup.service_binds import BindGate
 
 log = logging.getLogger("sup.services")
 T = TypeVar("T")
@@ -72,6 +75,7 @@ def resolve(spec: Spec, plugins: Plugins, cache_dir: Path | None = None) -> Comp
     else:
         assert spec.package_dir is not None
         package = load_package(Path(spec.package_dir), cache_dir=cache_dir)
+    check_binds(package.plan, spec.binds)
     check = package.plan.service.health.kind
     if check not in plugins.health_checks:
         raise OperatorError(_not_provided("health check", check, plugins.health_checks))
@@ -114,6 +118,7 @@ class Loaded:
     """Why the package or a configuration layer can't be used, in one line, or empty."""
     user: Mapping[str, Any] = field(default_factory=dict)
     user_signature: tuple[int, int] | None = None
+    gate: BindGate | None = None
 
 
 class Services:
@@ -305,6 +310,7 @@ class Services:
         for warning in compiled.package.warnings:
             log.warning("package warning name=%s: %s", spec.name, warning)
         loaded.compiled = compiled
+        loaded.gate = BindGate(spec, compiled.plan)
         self._set_problem(loaded, "")
         self._read_user_toml(spec.name, loaded)
         loaded.service = Service(
@@ -384,6 +390,8 @@ class Services:
             self._set_problem(loaded, error.message)
             return
         self._set_problem(loaded, "")
+        if decision.may_start and loaded.gate is not None and (why := loaded.gate.held()):
+            decision = dataclasses.replace(decision, may_start=False, reason=why)
         group = self._census.group(loaded.spec.name, loaded.spec.group)
         loaded.service.update(context, decision, group, self._me, held.version)
 
@@ -425,7 +433,7 @@ class Services:
             cfg=cfg,
             paths=ServicePaths.of(self._state_dir, spec.name),
             sys=self._sys(),
-            binds=spec.binds,
+            bound=(loaded.gate or BindGate(spec, plan)).look(self._census),
             **loaded.compiled.package.context(
                 str(ServicePaths.of(self._state_dir, spec.name).root)
             ),
