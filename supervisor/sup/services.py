@@ -9,7 +9,6 @@ and running the command are the same thing.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import os
 import random
@@ -62,10 +61,10 @@ OWN_VARIABLES = frozenset(
 """Variables by which a service manager speaks to the supervisor; a service must not answer them."""
 
 
-def resolve(spec: Spec, plugins: Plugins) -> CompiledPackage:
+def resolve(spec: Spec, plugins: Plugins, cache_dir: Path | None = None) -> CompiledPackage:
     """Everything about ``spec`` that can be checked without touching the state directory.
 
-    Reads the package directory. Raises:
+    Reads the package directory; ``cache_dir`` is for what a ``plan.sh`` gave. Raises:
         OperatorError: one line: the package, a template, or a name that no active plugin provides.
     """
     for kind, name, known in (
@@ -78,7 +77,7 @@ def resolve(spec: Spec, plugins: Plugins) -> CompiledPackage:
         package = package_for_command(spec.name, spec.command)
     else:
         assert spec.package_dir is not None
-        package = load_package(Path(spec.package_dir))
+        package = load_package(Path(spec.package_dir), cache_dir=cache_dir)
     for probe in package.plan.service.probes:
         _check_probe(package, probe, plugins.health_checks)
     check_binds(package.plan, spec.binds)
@@ -120,7 +119,8 @@ def check_environment(name: str, compiled: CompiledPackage) -> None:
     Raises:
         OperatorError: names the variable.
     """
-    layer = environment_layer(name, os.environ)
+    habitat = compiled.package.habitat is not None
+    layer = environment_layer(name, os.environ, habitat=habitat)
     check_types(layer, compiled.default, file=environment_name(name))
 
 
@@ -167,6 +167,7 @@ class Services:
     ) -> None:
         self._state_dir = state_dir
         self._specs_dir = state_dir / "specs"
+        self._plans_dir = state_dir / "plans"
         self._plugins = plugins
         self._configs = configs
         self._me = me
@@ -353,11 +354,13 @@ class Services:
     async def _load(self, spec: Spec) -> None:
         loaded = self.loaded.setdefault(spec.name, Loaded(spec))
         try:
-            compiled = await asyncio.to_thread(resolve, spec, self._plugins)
+            compiled = await asyncio.to_thread(resolve, spec, self._plugins, self._plans_dir)
             check_environment(spec.name, compiled)
         except OperatorError as error:
             self._set_problem(loaded, error.message)
             return
+        for warning in compiled.package.warnings:
+            log.warning("package warning name=%s: %s", spec.name, warning)
         loaded.compiled = compiled
         loaded.gate = BindGate(spec, compiled.plan)
         self._set_problem(loaded, "")
@@ -375,6 +378,7 @@ class Services:
             strategy=self._plugins.strategies[spec.strategy],
             rng=self._rng,
             environment=_inherited(os.environ),
+            gates=(loaded.gate,),
         )
         loaded.service.set_desired(spec.desired == "up")
         loaded.service.health.set_maintenance(self.maintenance.reason(spec.name))
@@ -445,8 +449,6 @@ class Services:
             self._set_problem(loaded, error.message)
             return
         self._set_problem(loaded, "")
-        if decision.may_start and loaded.gate is not None and (why := loaded.gate.held()):
-            decision = dataclasses.replace(decision, may_start=False, reason=why)
         group = self._census.group(loaded.spec.name, loaded.spec.group)
         loaded.service.update(context, decision, group, self._me, held.version)
 
@@ -459,7 +461,11 @@ class Services:
         assert loaded.compiled is not None
         return effective_config(
             loaded.compiled.default,
-            environment_layer(loaded.spec.name, os.environ),
+            environment_layer(
+                loaded.spec.name,
+                os.environ,
+                habitat=loaded.compiled.package.habitat is not None,
+            ),
             loaded.user,
             held.table,
         )
@@ -485,7 +491,9 @@ class Services:
             paths=ServicePaths.of(self._state_dir, spec.name),
             sys=self._sys(),
             bound=(loaded.gate or BindGate(spec, plan)).look(self._census),
-            package_dir=loaded.compiled.package.directory,
+            **loaded.compiled.package.context(
+                str(ServicePaths.of(self._state_dir, spec.name).root)
+            ),
         )
         return context, decision
 
@@ -514,7 +522,7 @@ class Services:
         Raises:
             OperatorError: the package, a template or a layer of configuration can't be used.
         """
-        compiled = await asyncio.to_thread(resolve, spec, self._plugins)
+        compiled = await asyncio.to_thread(resolve, spec, self._plugins, self._plans_dir)
         check_environment(spec.name, compiled)
         loaded = Loaded(spec, compiled)
         if ServicePaths.of(self._state_dir, spec.name).user_toml.exists():
