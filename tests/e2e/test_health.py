@@ -200,7 +200,8 @@ def _ask(path: Path, request: bytes, uid: int | None = None) -> bytes:
     program = (
         "import socket, sys, os\n"
         "s = socket.socket(socket.AF_UNIX); s.settimeout(5)\n"
-        "os.setuid(int(sys.argv[2])) if sys.argv[2] else None\n"
+        "if sys.argv[2]:\n"
+        "  uid = int(sys.argv[2]); os.setgroups([]); os.setgid(uid); os.setuid(uid)\n"
         "s.connect(sys.argv[1])\n"
         "try: s.sendall(sys.stdin.buffer.read()); sys.stdout.buffer.write(s.recv(4096))\n"
         "except OSError: pass\n"
