@@ -31,6 +31,7 @@ COMMANDS = {
     "services": "List the services on this host.",
     "census": "Show every service group and who is in it.",
     "health": "Show the health of this host's services.",
+    "logs": "Show what services wrote.",
     "config": "Apply and show the configuration of a service group.",
     "depart": "Declare a dead member to have left for good.",
     "plugin": "Show the plugins that are installed.",
