@@ -34,6 +34,7 @@ COMMANDS = {
     "health": "Show the health of this host's services, or report that of one.",
     "maintenance": "Take services of this host out of use for a while, and back.",
     "events": "Show what happened to this host's services lately.",
+    "logs": "Show what services wrote.",
     "config": "Apply and show the configuration of a service group.",
     "depart": "Declare a dead member to have left for good.",
     "plugin": "Show the plugins that are installed.",
