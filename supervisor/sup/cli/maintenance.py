@@ -36,6 +36,7 @@ class Lasting(SecondsRange):
     """Seconds within bounds, also written ``90s``, ``30m``, ``2h`` or ``7d``."""
 
     units = (*SecondsRange.units, ("m", 60.0), ("h", 3600.0), ("d", 86400.0))
+    forms = "90s, 30m, 2h or 7d"
 
 
 @click.group(epilog=EPILOG)

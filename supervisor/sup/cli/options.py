@@ -30,6 +30,7 @@ class SecondsRange(click.FloatRange):
     """
 
     units: tuple[tuple[str, float], ...] = (("ms", 0.001), ("s", 1.0))
+    forms = "2, 2s or 500ms"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -43,8 +44,7 @@ class SecondsRange(click.FloatRange):
         try:
             number = float(value)
         except ValueError:
-            forms = "2, " + " or ".join(f"2{unit}" for unit, _ in reversed(self.units))
-            self.fail(f"{value!r} is not a number of seconds; write {forms}", param, ctx)
+            self.fail(f"{value!r} is not a number of seconds; write {self.forms}", param, ctx)
         seconds: float = super().convert(number * factor, param, ctx)
         if seconds != seconds:
             self.fail(f"{value} is not a number of seconds", param, ctx)
