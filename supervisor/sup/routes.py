@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
+from sup.model.maintenance import ALL
 
 log = logging.getLogger("sup.gateway")
 
@@ -66,12 +67,36 @@ class SupervisorApi(Protocol):
         """``{"services": [...]}``: the services loaded on this host."""
         ...
 
+    def service(self, name: str) -> dict[str, Any]:
+        """One service loaded on this host, with its deaths."""
+        ...
+
     def census(self) -> dict[str, Any]:
         """``{"groups": {...}}``: every service group with its members."""
         ...
 
     def health(self) -> dict[str, Any]:
         """``{"health": word, "services": {...}}``: the worst health of the local services."""
+        ...
+
+    def service_health(self, name: str) -> dict[str, Any]:
+        """The verdicts on one service here and the last results of each of its checks."""
+        ...
+
+    def report_health(self, name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the state that a service reports of itself: ``{"status", "output", "check"}``."""
+        ...
+
+    def maintenances(self) -> dict[str, Any]:
+        """``{"maintenance": [...]}``: what is out of use here, why, and for how long."""
+        ...
+
+    async def begin_maintenance(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a service (``*``: all) out of use: ``{"reason", "for_s"}``."""
+        ...
+
+    async def end_maintenance(self, name: str) -> dict[str, Any]:
+        """Take it back into use."""
         ...
 
     async def events(
@@ -104,6 +129,10 @@ class SupervisorApi(Protocol):
 
     async def restart_service(self, name: str) -> dict[str, Any]:
         """Stop the process and start it again."""
+        ...
+
+    def reset_failed(self, name: str) -> dict[str, Any]:
+        """Forget the deaths of a service, and try again if it had failed."""
         ...
 
     async def unload_service(self, name: str) -> dict[str, Any]:
@@ -307,8 +336,8 @@ async def _apply(api: SupervisorApi, request: Request) -> Answer:
     return _json(result, headers={"ETag": f'"{result["version"]}"'})
 
 
-async def _start(api: SupervisorApi, request: Request) -> Answer:
-    _query(request, ())
+def _object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object."""
     try:
         asked = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -317,7 +346,28 @@ async def _start(api: SupervisorApi, request: Request) -> Answer:
         raise OperatorError("request is nested too deeply") from None
     if not isinstance(asked, dict):
         raise OperatorError("request is not a JSON object")
-    return _json(await api.start_service(asked), 201)
+    return asked
+
+
+async def _start(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(await api.start_service(_object(request)), 201)
+
+
+async def _report(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(api.report_health(request.captured["name"], _object(request)))
+
+
+async def _begin_maintenance(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    name = request.captured.get("name", ALL)
+    return _json(await api.begin_maintenance(name, _object(request)))
+
+
+async def _end_maintenance(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(await api.end_maintenance(request.captured.get("name", ALL)))
 
 
 async def _start_again(api: SupervisorApi, request: Request) -> Answer:
@@ -340,8 +390,16 @@ _ROUTES = (
     _route("GET", "/v1/members", _call("members")),
     _route("GET", "/v1/members/{member}/why", _call("why", "member")),
     _route("GET", "/v1/services", _call("services")),
+    _route("GET", "/v1/services/{name}", _call("service", "name")),
     _route("GET", "/v1/census", _call("census")),
     _route("GET", "/v1/health", _health),
+    _route("GET", "/v1/services/{name}/health", _call("service_health", "name")),
+    _route("PUT", "/v1/services/{name}/health/ttl", _report),
+    _route("GET", "/v1/maintenance", _call("maintenances")),
+    _route("PUT", "/v1/maintenance", _begin_maintenance),
+    _route("DELETE", "/v1/maintenance", _end_maintenance),
+    _route("PUT", "/v1/services/{name}/maintenance", _begin_maintenance),
+    _route("DELETE", "/v1/services/{name}/maintenance", _end_maintenance),
     _route("GET", "/v1/events", _events),
     _route("GET", "/v1/groups/{group}/config", _config),
     _route("PUT", "/v1/groups/{group}/config", _apply),
@@ -349,6 +407,7 @@ _ROUTES = (
     _route("POST", "/v1/services/{name}/start", _start_again),
     _route("POST", "/v1/services/{name}/stop", _call("stop_service", "name")),
     _route("POST", "/v1/services/{name}/restart", _call("restart_service", "name")),
+    _route("POST", "/v1/services/{name}/reset-failed", _call("reset_failed", "name")),
     _route("DELETE", "/v1/services/{name}", _call("unload_service", "name")),
     _route("POST", "/v1/members/{member}/depart", _call("depart", "member")),
     _route("POST", "/v1/shutdown", _shutdown),
