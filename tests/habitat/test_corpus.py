@@ -53,7 +53,7 @@ def test_plan_values_become_the_plan() -> None:
     registry = load_package(PLANS / "registry").plan
     assert registry.binds_optional == {"peers": ["port-http", "port-serf_lan"]}
     redis = load_package(PLANS / "redis").plan
-    assert redis.service.command == "exec redis-server ${SUP_SERVICE_DIR}/config/redis.conf"
+    assert redis.service.command == "exec redis-server @sup:svc@/config/redis.conf"
 
 
 def test_tricky_plan_is_read_through_all_of_bash() -> None:
