@@ -339,6 +339,44 @@ cdef class FailureDetector:
                 probe.helpers[probe.asked] = row
                 probe.asked += 1
 
+    cdef void _another_way(self, Probe* probe) noexcept:
+        # The second look asks through one other member as well, another one each time: a link that
+        # is broken must not make of two short silences a long one.
+        cdef int32_t helper = self.some_helper(probe.row)
+        if helper < 0:
+            return
+        probe.helpers[0] = helper
+        if probe.asked == 0:
+            probe.asked = 1
+        self.effects.add(
+            EFFECT_PING_REQ, helper, probe.row, probe.seq, 0,
+            <uint64_t> self.budget_of(probe.row, helper)
+        )
+
+    cdef int32_t some_helper(self, int32_t row) noexcept:
+        """An alive member other than this one, at random, half of them heard from lately; or -1."""
+        cdef uint32_t at = self.prng.draw_below(2 * _RECENT)
+        cdef int32_t helper
+        cdef int32_t tries
+        if at < _RECENT:
+            helper = self.recent[at]
+            if helper > 0 and helper != row and self.table.states[helper] == STATE_ALIVE:
+                return helper
+        if self.table.live_count == 0:
+            return -1
+        at = self.prng.draw_below(<uint32_t> self.table.live_count)
+        for tries in range(self.table.live_count):
+            helper = self.table.live_rows[
+                (at + <uint32_t> tries) % <uint32_t> self.table.live_count
+            ]
+            if helper != row and self.table.states[helper] == STATE_ALIVE:
+                return helper
+        return -1
+
+    cdef int64_t budget_of(self, int32_t row, int32_t helper) noexcept:
+        """How long the way to a member over a helper may take, in µs."""
+        return 2 * max(self.rto_of(row), self.rto_of(helper))
+
     cdef int64_t _rto_with_helpers(self, Probe* probe) noexcept:
         # The largest time-out on the way: a helper may be further away than the target.
         cdef int k
@@ -403,6 +441,8 @@ cdef class FailureDetector:
             probe.failed_at += late
             if probe.stage == STAGE_SECOND_LOOK:
                 probe.pings_left += 1
+                # Nobody knows how much of the wait before it this node stood still, too.
+                probe.failed_at += self.settings.second_look_us // _SECOND_LOOK_PINGS
             elif probe.stage == STAGE_LAST_CHECK:
                 self._check(probe, now)
                 return
@@ -440,6 +480,7 @@ cdef class FailureDetector:
                 return
             probe.pings_left -= 1
             self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
+            self._another_way(probe)
             self._arm(probe, now + self.settings.second_look_us // _SECOND_LOOK_PINGS)
             return
         if probe.asked == 0 and self._somebody_may_help(probe):
@@ -458,11 +499,13 @@ cdef class FailureDetector:
         cdef int64_t rto
         probe.stage = STAGE_INDIRECT
         self._choose_helpers(probe, self.settings.indirect_probes)
+        if probe.asked == 0:
+            self._choose_suspects(probe, self.settings.indirect_probes)
         rto = self._rto_with_helpers(probe)
         if probe.asked:
             self._ask_helpers(probe, 2 * rto - self._zone(probe.row).srtt)
         else:
-            # Nobody else is alive: a ring of two asks again over the same path instead.
+            # There is nobody else: a ring of two asks again over the same path instead.
             self.effects.add(EFFECT_PING, probe.row, -1, probe.seq, now, 0)
         self._arm(probe, now + 2 * rto)
 
