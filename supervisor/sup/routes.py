@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
+from sup.model.maintenance import ALL
 
 log = logging.getLogger("sup.gateway")
 
@@ -31,6 +32,9 @@ PATH_BYTES_MAX = 4096
 ANSWER_SECONDS = 300.0
 """For one operation of the supervisor. Stopping a service takes its ``stop_timeout`` and its hooks.
 """
+
+FOLLOW_SECONDS_MAX = 60
+"""A question for events that have not happened yet is held this long at most, then asked again."""
 
 STATUS_OF = {
     ExitCode.BAD_INPUT: 400,
@@ -63,12 +67,42 @@ class SupervisorApi(Protocol):
         """``{"services": [...]}``: the services loaded on this host."""
         ...
 
+    def service(self, name: str) -> dict[str, Any]:
+        """One service loaded on this host, with its deaths."""
+        ...
+
     def census(self) -> dict[str, Any]:
         """``{"groups": {...}}``: every service group with its members."""
         ...
 
     def health(self) -> dict[str, Any]:
         """``{"health": word, "services": {...}}``: the worst health of the local services."""
+        ...
+
+    def service_health(self, name: str) -> dict[str, Any]:
+        """The verdicts on one service here and the last results of each of its checks."""
+        ...
+
+    def report_health(self, name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the state that a service reports of itself: ``{"status", "output", "check"}``."""
+        ...
+
+    def maintenances(self) -> dict[str, Any]:
+        """``{"maintenance": [...]}``: what is out of use here, why, and for how long."""
+        ...
+
+    async def begin_maintenance(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a service (``*``: all) out of use: ``{"reason", "for_s"}``."""
+        ...
+
+    async def end_maintenance(self, name: str) -> dict[str, Any]:
+        """Take it back into use."""
+        ...
+
+    async def events(
+        self, since: int, follow_s: float, kinds: Sequence[str], service: str
+    ) -> dict[str, Any]:
+        """``{"run", "events": [...], "next", "lost"}``: what happened after number ``since``."""
         ...
 
     def group_config(self, group: str) -> dict[str, Any]:
@@ -95,6 +129,10 @@ class SupervisorApi(Protocol):
 
     async def restart_service(self, name: str) -> dict[str, Any]:
         """Stop the process and start it again."""
+        ...
+
+    def reset_failed(self, name: str) -> dict[str, Any]:
+        """Forget the deaths of a service, and try again if it had failed."""
         ...
 
     async def unload_service(self, name: str) -> dict[str, Any]:
@@ -242,6 +280,13 @@ def _flag(query: dict[str, str], key: str) -> bool:
     return word in ("1", "true")
 
 
+def _number(query: dict[str, str], key: str, most: int) -> int:
+    text = query.get(key, "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= most):
+        raise OperatorError(f"query parameter {key} is {text[:50]!r}; it is 0 to {most}")
+    return int(text)
+
+
 def _call(name: str, *keys: str) -> Handler:
     """Call the API's method ``name`` with what the path captured; plain or coroutine alike."""
 
@@ -257,6 +302,14 @@ async def _health(api: SupervisorApi, request: Request) -> Answer:
     _query(request, ())
     result = api.health()
     return _json(result, 200 if result.get("health") in ("ok", "warning") else 503)
+
+
+async def _events(api: SupervisorApi, request: Request) -> Answer:
+    query = _query(request, ("since", "follow", "kind", "service"))
+    since = _number(query, "since", 1 << 62)
+    follow_s = _number(query, "follow", FOLLOW_SECONDS_MAX)
+    kinds = [word for word in query.get("kind", "").split(",") if word]
+    return _json(await api.events(since, follow_s, kinds, query.get("service", "")))
 
 
 async def _config(api: SupervisorApi, request: Request) -> Answer:
@@ -283,8 +336,8 @@ async def _apply(api: SupervisorApi, request: Request) -> Answer:
     return _json(result, headers={"ETag": f'"{result["version"]}"'})
 
 
-async def _start(api: SupervisorApi, request: Request) -> Answer:
-    _query(request, ())
+def _object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object."""
     try:
         asked = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -293,7 +346,28 @@ async def _start(api: SupervisorApi, request: Request) -> Answer:
         raise OperatorError("request is nested too deeply") from None
     if not isinstance(asked, dict):
         raise OperatorError("request is not a JSON object")
-    return _json(await api.start_service(asked), 201)
+    return asked
+
+
+async def _start(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(await api.start_service(_object(request)), 201)
+
+
+async def _report(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(api.report_health(request.captured["name"], _object(request)))
+
+
+async def _begin_maintenance(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    name = request.captured.get("name", ALL)
+    return _json(await api.begin_maintenance(name, _object(request)))
+
+
+async def _end_maintenance(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(await api.end_maintenance(request.captured.get("name", ALL)))
 
 
 async def _start_again(api: SupervisorApi, request: Request) -> Answer:
@@ -316,14 +390,24 @@ _ROUTES = (
     _route("GET", "/v1/members", _call("members")),
     _route("GET", "/v1/members/{member}/why", _call("why", "member")),
     _route("GET", "/v1/services", _call("services")),
+    _route("GET", "/v1/services/{name}", _call("service", "name")),
     _route("GET", "/v1/census", _call("census")),
     _route("GET", "/v1/health", _health),
+    _route("GET", "/v1/services/{name}/health", _call("service_health", "name")),
+    _route("PUT", "/v1/services/{name}/health/ttl", _report),
+    _route("GET", "/v1/maintenance", _call("maintenances")),
+    _route("PUT", "/v1/maintenance", _begin_maintenance),
+    _route("DELETE", "/v1/maintenance", _end_maintenance),
+    _route("PUT", "/v1/services/{name}/maintenance", _begin_maintenance),
+    _route("DELETE", "/v1/services/{name}/maintenance", _end_maintenance),
+    _route("GET", "/v1/events", _events),
     _route("GET", "/v1/groups/{group}/config", _config),
     _route("PUT", "/v1/groups/{group}/config", _apply),
     _route("POST", "/v1/services", _start),
     _route("POST", "/v1/services/{name}/start", _start_again),
     _route("POST", "/v1/services/{name}/stop", _call("stop_service", "name")),
     _route("POST", "/v1/services/{name}/restart", _call("restart_service", "name")),
+    _route("POST", "/v1/services/{name}/reset-failed", _call("reset_failed", "name")),
     _route("DELETE", "/v1/services/{name}", _call("unload_service", "name")),
     _route("POST", "/v1/members/{member}/depart", _call("depart", "member")),
     _route("POST", "/v1/shutdown", _shutdown),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,31 @@ class FakeApi:
 
     def health(self) -> dict[str, Any]:
         return {"health": self.health_word, "services": {}}
+
+    def service_health(self, name: str) -> dict[str, Any]:
+        return {"service": name, "health": self.health_word}
+
+    def report_health(self, name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+        self.calls.append(("report", name, dict(report)))
+        return {"result": "reported"}
+
+    def maintenances(self) -> dict[str, Any]:
+        return {"maintenance": []}
+
+    async def begin_maintenance(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        self.calls.append(("maintenance on", name, dict(request)))
+        return {"result": "in maintenance"}
+
+    async def end_maintenance(self, name: str) -> dict[str, Any]:
+        self.calls.append(("maintenance off", name))
+        return {"result": "ended"}
+
+    async def events(
+        self, since: int, follow_s: float, kinds: Sequence[str], service: str
+    ) -> dict[str, Any]:
+        self.calls.append(("events", since, follow_s, list(kinds), service))
+        rows = [{"seq": 1, "time_s": 1.0, "kind": "hook", "service": "web", "text": "x\x1b"}]
+        return {"run": "r", "events": [] if since else rows, "next": 1, "lost": 0}
 
     def group_config(self, group: str) -> dict[str, Any]:
         return {"group": group, "version": self.versions.get(group, ""), "config": {}}
@@ -75,6 +100,13 @@ class FakeApi:
         if self.hold is not None:
             await self.hold.wait()
         return {"service": name}
+
+    def service(self, name: str) -> dict[str, Any]:
+        raise NotFoundError(f"no service {name}; loaded: none")
+
+    def reset_failed(self, name: str) -> dict[str, Any]:
+        self.calls.append(("reset_failed", name))
+        return {"service": name, "result": "reset"}
 
     async def restart_service(self, name: str) -> dict[str, Any]:
         raise NotFoundError(f"no service {name}; loaded: none")

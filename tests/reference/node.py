@@ -28,6 +28,7 @@ from tests.reference.rumors import Held, Rumor, key_of, rule_of
 SECOND = 1_000_000
 RETRY_CHECK_US = 500_000
 SETTLED_US = SECOND
+LATE_US = 400_000
 QUIET_US, PATIENCE_US = 600_000, 1_500_000
 COMPARE_MARGIN_US = 2 * SECOND
 DATAGRAM_BYTES_MAX = 1392
@@ -514,7 +515,7 @@ class ReferenceNode(Probing):
             return
         relay.nacked = True
         self.effects.append(lambda: self.nack(relay))
-        self.arm(self.now + relay.budget, lambda: self.relay_due(relay))
+        self.arm(self.now + max(relay.budget, LATE_US), lambda: self.relay_due(relay))
 
     def relayed_message(
         self, seq: int, short: int, epoch: int, incarnation: int, sender: Member
@@ -530,17 +531,19 @@ class ReferenceNode(Probing):
             self.somebody_answered(subject)
 
     def asked_of(self, seq: int, helper: Member) -> Probe | None:
-        """The probe that a helper was asked for; it counts once."""
+        """The probe that a helper was asked for."""
         for probe in self.probes:
-            if probe.seq == seq and helper in probe.helpers and helper in probe.silent:
-                probe.silent.remove(helper)
+            if probe.seq == seq and helper in probe.helpers:
                 return probe
         return None
 
     def answered_by_helper(self, seq: int, helper: Member) -> None:
-        """A nack in time."""
+        """A nack in time; it counts once."""
         probe = self.asked_of(seq, helper)
-        if probe is not None and probe.stage in (Stage.INDIRECT, Stage.LAST_CHECK):
+        if probe is None or helper not in probe.silent:
+            return
+        probe.silent.remove(helper)
+        if probe.stage in (Stage.INDIRECT, Stage.LAST_CHECK):
             probe.answers += 1
 
     def somebody_answered(self, who: Member | None = None) -> None:

@@ -52,12 +52,14 @@ FLOORS: dict[int, str] = {
         sup.errors sup.policies sup.hookspecs sup.model sup.model.* sup.handlebars sup.handlebars.*
     """,
     # Edges: one outside thing each.
-    7: "sup.edge sup.edge.* sup.builtin sup.builtin.*",
+    7: "sup.edge sup.edge.* sup.builtin sup.builtin.* sup.launcher sup.launcher.*",
     # Assembly, and the façade for plugins.
     8: """
         sup.ring sup.service sup.service_* sup.services sup.group_configs sup.plugins sup.plugin_api
+        sup.maintenance sup.api_health
         sup.testing sup.testing.* sup.gateway sup.gateway_* sup.routes sup.control sup.api sup.logs
-        sup.defaults sup.options sup.pace sup.supervisor sup.simulation sup.simulation_plot
+        sup.defaults sup.options sup.pace sup.events sup.supervisor sup.simulation
+        sup.simulation_plot
     """,
     # Faces.
     9: "sup.cli sup.cli.* sup.demo sup.demo_* sup.__main__",
