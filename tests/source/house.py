@@ -44,7 +44,7 @@ FLOORS: dict[int, str] = {
     """,
     # Other drivers of the node.
     5: """
-        sup_core.view_changes sup_core.simulator sup_core.simulator_* sup_core.fuzzing
+        sup_core.simulator sup_core.simulator_* sup_core.fuzzing
         sup_core.bench_hooks sup_core.memory sup_core.store_drill
     """,
     # Pure: values, rules, policies, templates.
