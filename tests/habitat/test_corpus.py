@@ -107,6 +107,7 @@ def test_members_are_listed_as_habitat_does() -> None:
     assert "server.1=10.0.0.2:2181:3888 # last" in lines
     assert f"me={'0a' * 16} true {'0a' * 16}" in lines
     assert "first=10.0.0.1" in lines
+    assert lines[-1] == "limit=2000"  # of a neighbour in config/, included
     haproxy = rendered(PLANS / "haproxy")["config/haproxy.conf"]
     assert "    server 10-0-0-1-1 127.0.0.1:8090\n    server 10-0-0-2-2 127.0.0.1:8090" in haproxy
     assert "server 10" not in rendered(PLANS / "haproxy", bound=False)["config/haproxy.conf"]
