@@ -164,6 +164,13 @@ def test_undefined_values_are_warned_of_once(caplog: pytest.LogCaptureFixture) -
     assert "config/answer:1:86: cfg.greeting is not defined" in line
 
 
+def test_plan_with_a_file_called_config_is_no_mistake(tmp_path: Path) -> None:
+    """Habitat copies ``config`` when it is a directory; a build's file of that name stays apart."""
+    (tmp_path / "plan.sh").write_text("pkg_name=a\npkg_version=1\npkg_svc_run=sleep\n")
+    (tmp_path / "config").write_text("CONFIG_X=y\n")
+    assert load_package(tmp_path).templates == ()
+
+
 def test_plan_without_anything_to_run_is_refused(tmp_path: Path) -> None:
     """A library is no service: the line says so."""
     (tmp_path / "plan.sh").write_text("pkg_name=zlib\npkg_origin=core\npkg_version=1\n")
