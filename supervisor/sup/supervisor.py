@@ -39,8 +39,9 @@ from sup.options import SupervisorOptions
 from sup.pace import Pace
 from sup.plugins import Plugins, load
 from sup.ring import Ring, RingOptions
+from sup.service_packages import check_environment, resolve
 from sup.service_teller import ServiceTeller
-from sup.services import Loaded, Services, check_environment, resolve
+from sup.services import Loaded, Services
 from sup_core.config import PROFILES, Config
 from sup_core.events import Member, MemberChange, MemberEvent, MemberState, RumorEvent, SelfEvent
 

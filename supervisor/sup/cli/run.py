@@ -162,6 +162,7 @@ def command(
     binds: Sequence[str],
     binding_mode: str | None,
     bind_ready: bool,
+    after: Sequence[str],
     plugins: Sequence[str],
     peers: Sequence[str],
     ring: str,
@@ -193,6 +194,7 @@ def command(
             binds,
             binding_mode,
             bind_ready,
+            after,
         )
     else:
         for option, value in (
@@ -203,6 +205,7 @@ def command(
             ("--bind", binds),
             ("--binding-mode", binding_mode),
             ("--bind-ready", bind_ready),
+            ("--after", after),
         ):
             if value not in (None, (), False):
                 raise click.UsageError(f"{option} needs a service: PACKAGE_DIR or --exec")
