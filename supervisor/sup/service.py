@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sup.edge.process_tree import KILL_DEADLINE_S, age_s
-from sup.edge.processes import Process, ProcessError
+from sup.edge.processes import LocalHost, Process, ProcessError, ProcessHost
 from sup.edge.render_files import CompiledPackage, needs_render
 from sup.errors import ConflictError, ExitCode, OperatorError
 from sup.model.backoff import Backoff
@@ -81,6 +81,7 @@ class Service:
         strategy: UpdateStrategy,
         rng: random.Random,
         environment: Mapping[str, str],
+        host: ProcessHost | None = None,
         backoff: Backoff | None = None,
         timing: ServiceTiming | None = None,
     ) -> None:
@@ -104,7 +105,7 @@ class Service:
             bad_interval_s=timing.bad_interval_s,
         )
         self._board = StatusBoard(spec, package, self._health)
-        self._processes = ServiceProcesses(spec, package, paths, environment)
+        self._processes = ServiceProcesses(spec, package, paths, environment, host or LocalHost())
         self._side = SideTasks(spec.name)
         # Wishes and news: set from outside, read by the task.
         self._view: _View | None = None

@@ -13,23 +13,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from sup.edge.hooks import HookResult, run_hook
-from sup.edge.log_files import LOOK_MAX_S, LogBound, open_log
+from sup.edge.log_files import LOOK_MAX_S, LogBound
 from sup.edge.process_tree import MARK_VARIABLE, kill_marked
 from sup.edge.processes import (
+    LogTarget,
     Process,
     ProcessError,
-    adopt,
+    ProcessHost,
+    SpawnRequest,
     load_identity,
     new_mark,
     save_identity,
-    spawn,
 )
 from sup.edge.render_files import CompiledPackage, RenderedFile, write_rendered
 from sup.edge.service_dir import mark_prefix, prepare_directory, service_environment
@@ -51,7 +51,9 @@ class ServiceProcesses:
         package: CompiledPackage,
         paths: ServicePaths,
         environment: Mapping[str, str],
+        host: ProcessHost,
     ) -> None:
+        self.host = host
         self.member_id = ""
         self._spec = spec
         self._package = package
@@ -103,24 +105,25 @@ class ServiceProcesses:
         Raises:
             ProcessError, OperatorError: it could not be executed, or its log can't be opened.
         """
-        output = await asyncio.to_thread(open_log, self._log_path)
-        try:
-            return await spawn(
-                self._argv(),
-                directory=self._paths.root,
+        return await self.host.spawn(
+            SpawnRequest(
+                name=self._spec.name,
+                argv=self._argv(),
+                directory=str(self._paths.root),
                 environment=self._environment(),
                 mark=new_mark(self._mark_prefix),
-                output=output,
+                log=LogTarget(self._paths.logs, self._spec.name),
                 credentials=self._credentials,
+                stop_signal=self._plan.stop_signal_number,
+                stop_timeout_s=self._plan.stop_timeout,
                 fingerprint=str(fingerprint),
             )
-        finally:
-            os.close(output)
+        )
 
     async def adopt(self) -> Process | None:
         """The process that an earlier supervisor recorded, if it still runs."""
         identity = await asyncio.to_thread(load_identity, self._paths.process_json)
-        return None if identity is None else adopt(identity)
+        return await self.host.adopt(self._spec.name, identity)
 
     async def record(self, process: Process, fingerprint: Fingerprint) -> None:
         """Write down which process runs and what it was configured with."""

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from sup.edge.operator_files import read_operator_file, reason
 from sup.edge.package_dir import load_package, package_for_command
+from sup.edge.processes import LocalHost, ProcessHost
 from sup.edge.render_files import CompiledPackage, RenderError, compile_package, render
 from sup.edge.state_files import sync_directory, write_durable
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
@@ -127,7 +128,11 @@ class Services:
         sys: Callable[[], Mapping[str, Any]],
         changed: Callable[[], None],
         rng: random.Random,
+        *,
+        host: ProcessHost | None = None,
     ) -> None:
+        """``host`` starts the processes; by default they are children of this process."""
+        self.host: ProcessHost = host or LocalHost()
         self._state_dir = state_dir
         self._specs_dir = state_dir / "specs"
         self._plugins = plugins
@@ -221,6 +226,10 @@ class Services:
             raise NotFoundError(f'no service "{name}" is loaded here; loaded: {here}')
         return loaded.spec
 
+    def has_spec_file(self, name: str) -> bool:
+        """Whether there is a wish for ``name``, usable or not."""
+        return (self._specs_dir / f"{name}.toml").exists()
+
     async def scan(self) -> None:
         """Read the spec files and make the loaded services equal to them; read user.toml files.
 
@@ -311,6 +320,7 @@ class Services:
             strategy=self._plugins.strategies[spec.strategy],
             rng=self._rng,
             environment=_inherited(os.environ),
+            host=self.host,
         )
         loaded.service.set_desired(spec.desired == "up")
         self._refresh(loaded)

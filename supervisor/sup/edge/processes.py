@@ -22,9 +22,8 @@ import errno
 import os
 import secrets
 import signal
-import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +34,7 @@ from sup.edge.log_files import LOG_BYTES_MAX, LOG_FILES_MAX, open_log
 from sup.edge.process_tree import (
     KILL_DEADLINE_S,
     MARK_VARIABLE,
+    TAG_RESOURCE,
     OrphanReaper,
     become_subreaper,
     boot_id,
@@ -42,9 +42,13 @@ from sup.edge.process_tree import (
     kill_tree,
     read_stat,
     send_signal,
+    tag_of_mark,
 )
 from sup.edge.state_files import write_durable
 from sup.edge.users import Credentials
+from sup.launcher.spawn import RLIMIT_NAMES, SpawnError
+from sup.launcher.spawn import spawn as spawn_child
+from sup.model.notify import Notified
 
 UMASK = 0o027
 """What a service's files start with: nothing for others."""
@@ -83,13 +87,16 @@ class Exit:
 
     code: int | None = None
     signal: int | None = None
+    core: bool = False
+    """It left a core dump."""
 
     def __str__(self) -> str:
         if self.signal is not None:
+            dumped = " (core dumped)" if self.core else ""
             try:
-                return f"signal {signal.Signals(self.signal).name}"
+                return f"signal {signal.Signals(self.signal).name}{dumped}"
             except ValueError:
-                return f"signal {self.signal}"
+                return f"signal {self.signal}{dumped}"
         return "unknown" if self.code is None else f"code {self.code}"
 
 
@@ -121,6 +128,22 @@ class CgroupLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """What bounds one process and its children without a cgroup. Source: setrlimit(2)."""
+
+    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """``nofile`` and the like to (soft, hard); -1 is no limit. Names as in ``RLIMIT_NAMES``."""
+    oom_score_adjust: int | None = None
+    """-1000 to 1000; below the present value only with the right to."""
+    nice: int | None = None
+    """-20 to 19; below the present value only with the right to."""
+
+    def numbers(self) -> list[tuple[int, int, int]]:
+        """(resource, soft, hard) for the kernel. Raises ``KeyError`` for an unknown name."""
+        return [(RLIMIT_NAMES[name], *bounds) for name, bounds in self.rlimits.items()]
+
+
+@dataclass(frozen=True, slots=True)
 class SpawnRequest:
     """Everything about one start of one service."""
 
@@ -133,11 +156,9 @@ class SpawnRequest:
     credentials: Credentials | None = None
     umask: int = UMASK
     rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """``nofile`` and the like to (soft, hard); -1 is no limit. Names as in ``RLIMIT_NAMES``."""
+    """With the next two: as in ``ProcessLimits``."""
     oom_score_adjust: int | None = None
-    """-1000 to 1000; below the present value only with the right to."""
     nice: int | None = None
-    """-20 to 19; below the present value only with the right to."""
     cgroup: CgroupLimits | None = None
     stop_signal: int = signal.SIGTERM
     """With ``stop_timeout_s``: how the launcher stops it when no supervisor is there to do it."""
@@ -146,30 +167,9 @@ class SpawnRequest:
     """Whether it gets a ``NOTIFY_SOCKET``."""
     fingerprint: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class NotifyState:
-    """What a service has said on its ``NOTIFY_SOCKET`` so far. Source: sd_notify(3)."""
-
-    ready: bool = False
-    status: str = ""
-    """Its last STATUS, one printable line of at most ``NOTIFY_STATUS_BYTES_MAX``."""
-    watchdog_at_s: float | None = None
-    """When it last said WATCHDOG=1, on the loop's clock; None: never."""
-    watchdog_trigger: bool = False
-    """It said WATCHDOG=trigger: it wants to be treated as hung."""
-    watchdog_us: int | None = None
-    """The interval that it asked for with WATCHDOG_USEC, or None."""
-    stopping: bool = False
-    reloading: bool = False
-    main_pid: int | None = None
-    """What it named with MAINPID; never trusted for a kill, only shown."""
-    extend_timeout_us: int = 0
-    """The last EXTEND_TIMEOUT_USEC, and when it came."""
-    extended_at_s: float = 0.0
-
-
-NOTIFY_STATUS_BYTES_MAX = 512
+    @property
+    def limits(self) -> ProcessLimits:
+        return ProcessLimits(self.rlimits, self.oom_score_adjust, self.nice)
 
 
 class Process(ABC):
@@ -179,8 +179,8 @@ class Process(ABC):
         self.identity = identity
         self.adopted = adopted
         self.exit: Exit | None = None
-        self.notifications: NotifyState | None = NotifyState() if notify else None
-        """None: it has no ``NOTIFY_SOCKET``."""
+        self.notifications: Notified | None = Notified() if notify else None
+        """What it has said on its ``NOTIFY_SOCKET``; None: it has none."""
         self.notified = asyncio.Event()
         """Set at each change of ``notifications``; the reader clears it."""
         self._loop = asyncio.get_running_loop()
@@ -197,26 +197,34 @@ class Process(ABC):
         return self.exit
 
     @abstractmethod
-    def signal(self, number: int) -> None:
-        """Send ``number`` to the process group; nothing once the process has exited."""
+    def signal(self, number: int, *, group: bool = True) -> None:
+        """Send ``number`` to the process group, or to the process alone; nothing once the
+        process has exited.
+        """
 
-    async def stop(self, number: int, timeout_s: float) -> list[int]:
+    async def stop(self, number: int, timeout_s: float, kill_mode: str = "group") -> list[int]:
         """Signal the whole tree, give it ``timeout_s``, then SIGKILL what is left of it.
 
         The group is signalled in one go, before anything else; daemons that left it come next.
+        ``kill_mode`` ``mixed`` signals the first process alone and kills the rest as soon as it
+        has ended; ``process`` signals it alone and gives the rest until the time-out, too.
 
         Bounded by ``timeout_s`` + 2 × ``KILL_DEADLINE_S``. Returns the pids that could not be
         killed.
         """
         deadline = self._loop.time() + timeout_s
-        self.signal(number)
+        whole = kill_mode == "group"
+        self.signal(number, group=whole)
         # A process that is stopped (SIGSTOP) must run to act on the signal.
-        self.signal(signal.SIGCONT)
-        await asyncio.to_thread(self._signal_outside_group, number)
+        self.signal(signal.SIGCONT, group=whole)
+        if whole:
+            await asyncio.to_thread(self._signal_outside_group, number)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._exited.wait()
         except TimeoutError:
+            return await self.clear()
+        if kill_mode == "mixed":
             return await self.clear()
         # The first process is often a shell that dies before its child has saved its data: the
         # others got the signal too and have the rest of the time.
@@ -292,11 +300,11 @@ class LocalProcess(Process):
         self._pidfd = pidfd
         self._loop.add_reader(pidfd, self._handle_exit)
 
-    def signal(self, number: int) -> None:
+    def signal(self, number: int, *, group: bool = True) -> None:
         if self.exit is not None:
             return
         try:
-            if os.getpgid(self.pid) == self.pid:
+            if group and os.getpgid(self.pid) == self.pid:
                 os.killpg(self.pid, number)
             else:
                 signal.pidfd_send_signal(self._pidfd, number)
@@ -335,7 +343,7 @@ class LocalProcess(Process):
             return None
         if result.si_code == os.CLD_EXITED:
             return Exit(code=result.si_status)
-        return Exit(signal=result.si_status)
+        return Exit(signal=result.si_status, core=result.si_code == os.CLD_DUMPED)
 
     def _release(self) -> None:
         if self._pidfd >= 0:
@@ -360,6 +368,7 @@ async def spawn(
     credentials: Credentials | None = None,
     umask: int = UMASK,
     fingerprint: str = "",
+    limits: ProcessLimits | None = None,
 ) -> LocalProcess:
     """Start a program in a session of its own; ``output`` (not taken over) gets stdout and stderr.
 
@@ -368,26 +377,67 @@ async def spawn(
     Raises:
         ProcessError: it could not be executed; nothing is left behind.
     """
-    # First, so that it is found at once; ours wins over one inherited from an outer supervisor.
-    environment = {MARK_VARIABLE: "", **environment} | {MARK_VARIABLE: mark}
-    pause_s = 0.01
-    for tries_left in reversed(range(TEXT_BUSY_TRIES)):
-        try:
-            pid = _popen(argv, directory, environment, output, credentials, umask)
-        except OSError as error:
-            if error.errno != errno.ETXTBSY or not tries_left:
-                raise ProcessError(_why(argv[0], directory, error)) from None
-        except (subprocess.SubprocessError, ValueError) as error:
-            raise ProcessError(f"can't start {argv[0]}: {error}") from None
-        else:
-            break
-        await asyncio.sleep(pause_s)
-        pause_s *= 2
+    bounds = limits or ProcessLimits()
+    variables = marked_environment(environment, mark)
+    tag = tag_of_mark(mark)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+    def start() -> int:
+        return spawn_child(
+            [os.fsencode(word) for word in argv],
+            variables,
+            os.fsencode(directory),
+            stdin=null,
+            stdout=output,
+            stderr=output,
+            credentials=rights(credentials),
+            umask=umask,
+            limits=[(TAG_RESOURCE, tag, tag), *bounds.numbers()],
+            oom=bounds.oom_score_adjust,
+            nice=bounds.nice,
+            search=os.fsencode(environment.get("PATH", os.defpath)),
+        )
+
+    try:
+        pid = await _start_patiently(start, argv[0], directory)
+    finally:
+        os.close(null)
+    _known.add(pid)
     # An unreaped child keeps its number, so what is read here is its own, dead or alive.
     stat = read_stat(pid)
     assert stat is not None
     identity = ProcessIdentity(pid, stat.start_ticks, boot_id(), mark, fingerprint)
     return LocalProcess(identity, os.pidfd_open(pid), adopted=False)
+
+
+def marked_environment(environment: Mapping[str, str], mark: str) -> list[bytes]:
+    """``NAME=value`` with the mark first, so that it is found at once; ours wins over one
+    inherited from an outer supervisor.
+    """
+    marked = {MARK_VARIABLE: "", **environment} | {MARK_VARIABLE: mark}
+    return [os.fsencode(f"{name}={value}") for name, value in marked.items()]
+
+
+def rights(credentials: Credentials | None) -> tuple[int, int, tuple[int, ...]] | None:
+    """User, group and groups as numbers; None: ours."""
+    return None if credentials is None else (credentials.uid, credentials.gid, credentials.groups)
+
+
+async def _start_patiently(start: Callable[[], int], program: str, directory: str | Path) -> int:
+    """Call ``start`` again while the program's file is still open for writing somewhere."""
+    pause_s = 0.01
+    for tries_left in reversed(range(TEXT_BUSY_TRIES)):
+        try:
+            return start()
+        except SpawnError as error:
+            number = error.errno or 0
+            if number != errno.ETXTBSY or not tries_left:
+                raise why_not(program, directory, number, error.step, error.which) from None
+        except ValueError as error:
+            raise ProcessError(f"can't start {program}: {error}") from None
+        await asyncio.sleep(pause_s)
+        pause_s *= 2
+    raise AssertionError("the last try returns or raises")
 
 
 def adopt(identity: ProcessIdentity) -> LocalProcess | None:
@@ -426,6 +476,7 @@ class LocalHost:
                 credentials=request.credentials,
                 umask=request.umask,
                 fingerprint=request.fingerprint,
+                limits=request.limits,
             )
         finally:
             os.close(output)
@@ -463,42 +514,22 @@ async def reap_orphans() -> None:
         await asyncio.to_thread(reaper.reap, loop.time())
 
 
-def _popen(
-    argv: Sequence[str],
-    directory: str | Path,
-    environment: Mapping[str, str],
-    output: int,
-    credentials: Credentials | None,
-    umask: int,
-) -> int:
-    child = subprocess.Popen(
-        list(argv),
-        cwd=directory,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-        user=None if credentials is None else credentials.uid,
-        group=None if credentials is None else credentials.gid,
-        extra_groups=None if credentials is None else list(credentials.groups),
-        umask=umask,
-    )
-    _known.add(child.pid)
-    # From here on the pidfd is the only one that waits: Popen must neither wait nor warn when
-    # collected.
-    child.returncode = 0
-    return child.pid
-
-
-def _why(program: str, directory: str | Path, error: OSError) -> str:
-    if error.errno == errno.ENOENT and not os.path.isdir(directory):
-        return f"can't start {program}: its directory {directory} does not exist"
-    if error.errno == errno.ENOENT and os.path.exists(program):
-        return f"can't start {program}: the interpreter in its first line (#!) does not exist"
-    if error.errno == errno.ENOEXEC:
-        return f"can't start {program}: it is no program and has no #! line"
-    return f"can't start {program}: {error.strerror}"
+def why_not(
+    program: str, directory: str | Path, number: int, step: str, which: str = ""
+) -> ProcessError:
+    """What to tell of a start that failed with the errno ``number`` at ``step``."""
+    why = os.strerror(number)
+    if step == "enter its directory":
+        why = f"its directory {directory}: {why}"
+        if number == errno.ENOENT:
+            why = f"its directory {directory} does not exist"
+    elif step != "execute":
+        why = f"can't {step}{f' {which}' if which else ''}: {why}"
+    elif number == errno.ENOENT and os.path.exists(program):
+        why = "the interpreter in its first line (#!) does not exist"
+    elif number == errno.ENOEXEC:
+        why = "it is no program and has no #! line"
+    return ProcessError(f"can't start {program}: {why}")
 
 
 async def _finish(work: Coroutine[None, None, list[int]]) -> list[int]:
