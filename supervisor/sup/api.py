@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sup import __version__
+from sup import __version__, events
 from sup.edge.datagram_ports import clock_us
 from sup.edge.package_dir import load_package
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
@@ -31,6 +31,7 @@ from sup.model.config_layers import check_types, parse_toml
 from sup.model.health import Health
 from sup.model.service_group import ServiceGroup, parse_service_group
 from sup.model.spec import Spec, spec_from
+from sup.service_status import NO_DEATHS
 from sup.services import Loaded
 
 if TYPE_CHECKING:
@@ -110,6 +111,19 @@ class Api:
         """``GET /v1/services``: those of this host."""
         return {"services": self._services()}
 
+    def service(self, name: str) -> dict[str, Any]:
+        """``GET /v1/services/{name}``: the row of ``/v1/services``, and its deaths."""
+        loaded = self._loaded(name)
+        tally = loaded.service.status().tally if loaded.service is not None else NO_DEATHS
+        return {
+            **self._service(loaded),
+            "deaths": [
+                {"cause": d.cause.value, "how": d.how, "at_s": d.at_s, "up_s": d.up_s}
+                for d in tally.deaths
+            ],
+            "deaths_total": tally.total,
+        }
+
     def census(self) -> dict[str, Any]:
         """``GET /v1/census``."""
         return census_answer(self._supervisor.census, self._supervisor.configs.versions())
@@ -125,6 +139,19 @@ class Api:
         }
         worst = worst_health(Health[row["health"].upper()] for row in services.values())
         return {"health": worst.word, "services": services}
+
+    async def events(
+        self, since: int, follow_s: float, kinds: Sequence[str], service: str
+    ) -> dict[str, Any]:
+        """``GET /v1/events``: what happened after number ``since``, waiting for it if asked to.
+
+        ``next`` is where the next question begins; ``lost`` events after ``since`` are gone.
+        """
+        found, following, lost = await events.since(
+            since, wait_s=follow_s, kinds=frozenset(kinds), service=service
+        )
+        rows = [msgspec.to_builtins(event) for event in found]
+        return {"run": events.run, "events": rows, "next": following, "lost": lost}
 
     def group_config(self, group: str) -> dict[str, Any]:
         """``GET /v1/groups/{group}/config``. Raises ``OperatorError`` for what is no group's
@@ -206,13 +233,24 @@ class Api:
 
     async def restart_service(self, name: str) -> dict[str, Any]:
         """``POST /v1/services/{name}/restart``."""
-        services = self._supervisor.services
-        services.spec(name)
-        loaded = services.loaded[name]
+        loaded = self._loaded(name)
         if loaded.service is None:
             raise ConflictError(f'service "{name}" can\'t run: {loaded.problem}')
         await loaded.service.restart()
         return self._service(loaded)
+
+    def reset_failed(self, name: str) -> dict[str, Any]:
+        """``POST /v1/services/{name}/reset-failed``."""
+        loaded = self._loaded(name)
+        if loaded.service is None:
+            raise ConflictError(f'service "{name}" can\'t run: {loaded.problem}')
+        loaded.service.reset_failed()
+        return {"service": name, "result": "reset"}
+
+    def _loaded(self, name: str) -> Loaded:
+        services = self._supervisor.services
+        services.spec(name)
+        return services.loaded[name]
 
     async def unload_service(self, name: str) -> dict[str, Any]:
         """``DELETE /v1/services/{name}``: stop it and forget it."""
@@ -251,6 +289,8 @@ class Api:
 
     async def _wish(self, spec: Spec) -> dict[str, Any]:
         loaded = await self._supervisor.services.wish(spec)
+        if spec.desired == "up" and loaded.service is not None:
+            loaded.service.try_again()
         if spec.desired == "up" and loaded.service is not None:
             # What fails at once, such as a program that is not there, belongs in this answer.
             for _ in range(SETTLE_POLLS):
@@ -295,4 +335,9 @@ class Api:
             "strategy": spec.strategy,
             "config_version": status.config_version if status else "",
             "pending": status.pending if status else "",
+            "ready": status.ready if status else False,
+            "said": status.said if status else "",
+            "cause": status.cause if status else "",
+            "next_try_s": status.next_try_s if status else 0,
+            "held": status.held if status else "",
         }

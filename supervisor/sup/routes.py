@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -31,6 +31,9 @@ PATH_BYTES_MAX = 4096
 ANSWER_SECONDS = 300.0
 """For one operation of the supervisor. Stopping a service takes its ``stop_timeout`` and its hooks.
 """
+
+FOLLOW_SECONDS_MAX = 60
+"""A question for events that have not happened yet is held this long at most, then asked again."""
 
 STATUS_OF = {
     ExitCode.BAD_INPUT: 400,
@@ -63,12 +66,22 @@ class SupervisorApi(Protocol):
         """``{"services": [...]}``: the services loaded on this host."""
         ...
 
+    def service(self, name: str) -> dict[str, Any]:
+        """One service loaded on this host, with its deaths."""
+        ...
+
     def census(self) -> dict[str, Any]:
         """``{"groups": {...}}``: every service group with its members."""
         ...
 
     def health(self) -> dict[str, Any]:
         """``{"health": word, "services": {...}}``: the worst health of the local services."""
+        ...
+
+    async def events(
+        self, since: int, follow_s: float, kinds: Sequence[str], service: str
+    ) -> dict[str, Any]:
+        """``{"run", "events": [...], "next", "lost"}``: what happened after number ``since``."""
         ...
 
     def group_config(self, group: str) -> dict[str, Any]:
@@ -95,6 +108,10 @@ class SupervisorApi(Protocol):
 
     async def restart_service(self, name: str) -> dict[str, Any]:
         """Stop the process and start it again."""
+        ...
+
+    def reset_failed(self, name: str) -> dict[str, Any]:
+        """Forget the deaths of a service, and try again if it had failed."""
         ...
 
     async def unload_service(self, name: str) -> dict[str, Any]:
@@ -242,6 +259,13 @@ def _flag(query: dict[str, str], key: str) -> bool:
     return word in ("1", "true")
 
 
+def _number(query: dict[str, str], key: str, most: int) -> int:
+    text = query.get(key, "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= most):
+        raise OperatorError(f"query parameter {key} is {text[:50]!r}; it is 0 to {most}")
+    return int(text)
+
+
 def _call(name: str, *keys: str) -> Handler:
     """Call the API's method ``name`` with what the path captured; plain or coroutine alike."""
 
@@ -257,6 +281,14 @@ async def _health(api: SupervisorApi, request: Request) -> Answer:
     _query(request, ())
     result = api.health()
     return _json(result, 200 if result.get("health") in ("ok", "warning") else 503)
+
+
+async def _events(api: SupervisorApi, request: Request) -> Answer:
+    query = _query(request, ("since", "follow", "kind", "service"))
+    since = _number(query, "since", 1 << 62)
+    follow_s = _number(query, "follow", FOLLOW_SECONDS_MAX)
+    kinds = [word for word in query.get("kind", "").split(",") if word]
+    return _json(await api.events(since, follow_s, kinds, query.get("service", "")))
 
 
 async def _config(api: SupervisorApi, request: Request) -> Answer:
@@ -316,14 +348,17 @@ _ROUTES = (
     _route("GET", "/v1/members", _call("members")),
     _route("GET", "/v1/members/{member}/why", _call("why", "member")),
     _route("GET", "/v1/services", _call("services")),
+    _route("GET", "/v1/services/{name}", _call("service", "name")),
     _route("GET", "/v1/census", _call("census")),
     _route("GET", "/v1/health", _health),
+    _route("GET", "/v1/events", _events),
     _route("GET", "/v1/groups/{group}/config", _config),
     _route("PUT", "/v1/groups/{group}/config", _apply),
     _route("POST", "/v1/services", _start),
     _route("POST", "/v1/services/{name}/start", _start_again),
     _route("POST", "/v1/services/{name}/stop", _call("stop_service", "name")),
     _route("POST", "/v1/services/{name}/restart", _call("restart_service", "name")),
+    _route("POST", "/v1/services/{name}/reset-failed", _call("reset_failed", "name")),
     _route("DELETE", "/v1/services/{name}", _call("unload_service", "name")),
     _route("POST", "/v1/members/{member}/depart", _call("depart", "member")),
     _route("POST", "/v1/shutdown", _shutdown),

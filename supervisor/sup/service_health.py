@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 
 from sup.model.health import OUTPUT_BYTES_MAX, CheckResult, Health
+from sup.model.health_plan import HealthPlan
 from sup.model.health_tally import HealthTally
-from sup.model.plan import HealthPlan
 from sup.policies import CheckContext, HealthCheck
 
 logger = logging.getLogger("sup.service")
@@ -47,6 +47,10 @@ class HealthWatch:
         self.since_s = int(time.time())
         self.changed = asyncio.Event()
         """Set whenever the verdict changes."""
+        self.wake: asyncio.Event | None = None
+        """Set, when there is one, together with ``wants_restart``."""
+        self.wants_restart = ""
+        """Why the process should be started anew; empty: it need not."""
         self.checked = asyncio.Event()
         """Set when the first check has run."""
         self._name = name
@@ -67,6 +71,11 @@ class HealthWatch:
         before = self._tally.verdict
         self._tally.force(verdict)
         self._news(before, output)
+
+    def take_restart(self) -> str:
+        """The wish for a restart, which is no wish any more."""
+        reason, self.wants_restart = self.wants_restart, ""
+        return reason
 
     def check_soon(self) -> None:
         """Do the next check now rather than at its time."""

@@ -18,10 +18,13 @@ from pathlib import Path
 
 import msgspec
 
+from sup.edge.habitat_packages import link_service
 from sup.edge.hooks import HookResult, run_hook
 from sup.edge.log_files import LOOK_MAX_S, LogBound
 from sup.edge.process_tree import MARK_VARIABLE, kill_marked
 from sup.edge.processes import (
+    CgroupLimits,
+    LocalHost,
     LogTarget,
     Process,
     ProcessError,
@@ -34,6 +37,8 @@ from sup.edge.processes import (
 from sup.edge.render_files import CompiledPackage, RenderedFile, write_rendered
 from sup.edge.service_dir import mark_prefix, prepare_directory, service_environment
 from sup.edge.users import Credentials, resolve_credentials
+from sup.errors import OperatorError
+from sup.model.readiness import Rules
 from sup.model.service_paths import ServicePaths
 from sup.model.spec import Spec
 from sup.policies import CheckContext
@@ -51,10 +56,11 @@ class ServiceProcesses:
         package: CompiledPackage,
         paths: ServicePaths,
         environment: Mapping[str, str],
-        host: ProcessHost,
+        host: ProcessHost | None = None,
     ) -> None:
-        self.host = host
+        """``host`` starts the service; without one it is a child of this process."""
         self.member_id = ""
+        self._host = host or LocalHost()
         self._spec = spec
         self._package = package
         self._plan = package.plan.service
@@ -75,6 +81,10 @@ class ServiceProcesses:
         """
         await self.resolve_user()
         await asyncio.to_thread(prepare_directory, self._paths, self._credentials)
+        if self._package.package.habitat is not None:
+            problem = await asyncio.to_thread(link_service, self._spec.name, self._paths.root)
+            if problem:
+                logger.warning("service path name=%s: %s", self._spec.name, problem)
 
     async def resolve_user(self) -> None:
         """Look the user up. Raises ``OperatorError`` when it does not exist."""
@@ -105,25 +115,48 @@ class ServiceProcesses:
         Raises:
             ProcessError, OperatorError: it could not be executed, or its log can't be opened.
         """
-        return await self.host.spawn(
-            SpawnRequest(
-                name=self._spec.name,
-                argv=self._argv(),
-                directory=str(self._paths.root),
-                environment=self._environment(),
-                mark=new_mark(self._mark_prefix),
-                log=LogTarget(self._paths.logs, self._spec.name),
-                credentials=self._credentials,
-                stop_signal=self._plan.stop_signal_number,
-                stop_timeout_s=self._plan.stop_timeout,
-                fingerprint=str(fingerprint),
-            )
+        return await self._host.spawn(self._request(fingerprint))
+
+    def _request(self, fingerprint: Fingerprint) -> SpawnRequest:
+        plan = self._plan
+        rules = Rules.of(plan)
+        environment = self._environment() | plan.environment
+        if plan.watchdog:
+            # No WATCHDOG_PID: the number is not known before the program runs, and without it the
+            # period is meant for whoever reads it (sd_watchdog_enabled(3)).
+            environment["WATCHDOG_USEC"] = str(round(plan.watchdog * 1_000_000))
+        return SpawnRequest(
+            name=self._spec.name,
+            argv=self._argv(),
+            directory=plan.directory or str(self._paths.root),
+            environment=environment,
+            mark=new_mark(self._mark_prefix),
+            log=LogTarget(
+                self._paths.logs,
+                self._spec.name,
+                max_bytes=plan.log.bytes_max,
+                files=plan.log.files,
+                line_bytes_max=plan.log.line_bytes_max,
+            ),
+            credentials=self._credentials,
+            umask=plan.umask_bits,
+            rlimits=plan.limits.given,
+            oom_score_adjust=plan.oom_score_adjust,
+            nice=plan.nice,
+            cgroup=CgroupLimits(**plan.resources.given) if plan.resources.given else None,
+            stop_signal=plan.stop_signal_number,
+            stop_timeout_s=plan.stop_timeout,
+            notify=rules.listens,
+            fingerprint=str(fingerprint),
         )
 
     async def adopt(self) -> Process | None:
-        """The process that an earlier supervisor recorded, if it still runs."""
+        """The process that an earlier supervisor left: it runs, or a launcher kept its end."""
         identity = await asyncio.to_thread(load_identity, self._paths.process_json)
-        return await self.host.adopt(self._spec.name, identity)
+        with contextlib.suppress(OperatorError):  # it is told at the next start
+            await self.resolve_user()
+        request = self._request(Fingerprint())
+        return await self._host.adopt(self._spec.name, identity, request)
 
     async def record(self, process: Process, fingerprint: Fingerprint) -> None:
         """Write down which process runs and what it was configured with."""
@@ -169,7 +202,9 @@ class ServiceProcesses:
         )
 
     async def bound_log(self) -> None:
-        """Keep the log within its bound, for ever."""
+        """Keep the log within its bound, for ever, unless the launcher's log engine does."""
+        if self._host.rotates_logs:
+            return
         bound = LogBound(self._log_path)
         failing = False
         while True:
@@ -197,6 +232,9 @@ class ServiceProcesses:
             member_id=self.member_id,
             credentials=self._credentials,
         )
+        habitat = self._package.package.habitat
+        if habitat is not None:
+            environment = habitat.environment(environment, str(self._paths.root))
         return environment | {MARK_VARIABLE: self._mark_prefix}
 
     @property

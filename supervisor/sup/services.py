@@ -24,6 +24,7 @@ from sup.edge.render_files import CompiledPackage, RenderError, compile_package,
 from sup.edge.state_files import sync_directory, write_durable
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
+from sup.model.binds import check_binds
 from sup.model.census import Census, CensusGroup
 from sup.model.config_layers import (
     CONFIG_BYTES_MAX,
@@ -40,6 +41,7 @@ from sup.model.spec import SPEC_BYTES_MAX, Spec, format_spec, parse_spec
 from sup.plugins import Plugins
 from sup.policies import TopologyDecision
 from sup.service import Service
+from sup.service_binds import BindGate
 
 log = logging.getLogger("sup.services")
 T = TypeVar("T")
@@ -56,10 +58,10 @@ OWN_VARIABLES = frozenset(
 """Variables by which a service manager speaks to the supervisor; a service must not answer them."""
 
 
-def resolve(spec: Spec, plugins: Plugins) -> CompiledPackage:
+def resolve(spec: Spec, plugins: Plugins, cache_dir: Path | None = None) -> CompiledPackage:
     """Everything about ``spec`` that can be checked without touching the state directory.
 
-    Reads the package directory. Raises:
+    Reads the package directory; ``cache_dir`` is for what a ``plan.sh`` gave. Raises:
         OperatorError: one line: the package, a template, or a name that no active plugin provides.
     """
     for kind, name, known in (
@@ -72,7 +74,8 @@ def resolve(spec: Spec, plugins: Plugins) -> CompiledPackage:
         package = package_for_command(spec.name, spec.command)
     else:
         assert spec.package_dir is not None
-        package = load_package(Path(spec.package_dir))
+        package = load_package(Path(spec.package_dir), cache_dir=cache_dir)
+    check_binds(package.plan, spec.binds)
     check = package.plan.service.health.kind
     if check not in plugins.health_checks:
         raise OperatorError(_not_provided("health check", check, plugins.health_checks))
@@ -85,7 +88,8 @@ def check_environment(name: str, compiled: CompiledPackage) -> None:
     Raises:
         OperatorError: names the variable.
     """
-    layer = environment_layer(name, os.environ)
+    habitat = compiled.package.habitat is not None
+    layer = environment_layer(name, os.environ, habitat=habitat)
     check_types(layer, compiled.default, file=environment_name(name))
 
 
@@ -114,6 +118,7 @@ class Loaded:
     """Why the package or a configuration layer can't be used, in one line, or empty."""
     user: Mapping[str, Any] = field(default_factory=dict)
     user_signature: tuple[int, int] | None = None
+    gate: BindGate | None = None
 
 
 class Services:
@@ -135,6 +140,7 @@ class Services:
         self.host: ProcessHost = host or LocalHost()
         self._state_dir = state_dir
         self._specs_dir = state_dir / "specs"
+        self._plans_dir = state_dir / "plans"
         self._plugins = plugins
         self._configs = configs
         self._me = me
@@ -304,12 +310,15 @@ class Services:
     async def _load(self, spec: Spec) -> None:
         loaded = self.loaded.setdefault(spec.name, Loaded(spec))
         try:
-            compiled = await asyncio.to_thread(resolve, spec, self._plugins)
+            compiled = await asyncio.to_thread(resolve, spec, self._plugins, self._plans_dir)
             check_environment(spec.name, compiled)
         except OperatorError as error:
             self._set_problem(loaded, error.message)
             return
+        for warning in compiled.package.warnings:
+            log.warning("package warning name=%s: %s", spec.name, warning)
         loaded.compiled = compiled
+        loaded.gate = BindGate(spec, compiled.plan)
         self._set_problem(loaded, "")
         self._read_user_toml(spec.name, loaded)
         loaded.service = Service(
@@ -321,6 +330,7 @@ class Services:
             rng=self._rng,
             environment=_inherited(os.environ),
             host=self.host,
+            gates=(loaded.gate,),
         )
         loaded.service.set_desired(spec.desired == "up")
         self._refresh(loaded)
@@ -402,7 +412,11 @@ class Services:
         assert loaded.compiled is not None
         return effective_config(
             loaded.compiled.default,
-            environment_layer(loaded.spec.name, os.environ),
+            environment_layer(
+                loaded.spec.name,
+                os.environ,
+                habitat=loaded.compiled.package.habitat is not None,
+            ),
             loaded.user,
             held.table,
         )
@@ -427,8 +441,10 @@ class Services:
             cfg=cfg,
             paths=ServicePaths.of(self._state_dir, spec.name),
             sys=self._sys(),
-            binds=spec.binds,
-            package_dir=loaded.compiled.package.directory,
+            bound=(loaded.gate or BindGate(spec, plan)).look(self._census),
+            **loaded.compiled.package.context(
+                str(ServicePaths.of(self._state_dir, spec.name).root)
+            ),
         )
         return context, decision
 
@@ -457,7 +473,7 @@ class Services:
         Raises:
             OperatorError: the package, a template or a layer of configuration can't be used.
         """
-        compiled = await asyncio.to_thread(resolve, spec, self._plugins)
+        compiled = await asyncio.to_thread(resolve, spec, self._plugins, self._plans_dir)
         check_environment(spec.name, compiled)
         loaded = Loaded(spec, compiled)
         if ServicePaths.of(self._state_dir, spec.name).user_toml.exists():

@@ -143,6 +143,37 @@ def test_start_directory_sends_absolute_path_and_options(
     }
 
 
+def test_start_bind_is_checked_here_and_sent(
+    sup: Sup, state_dir: Path, api: CliApi, package: Path
+) -> None:
+    """A name that the plan does not have is refused before anything is sent."""
+    plan = package / "plan.toml"
+    plan.write_text(plan.read_text() + "[binds]\ndatabase = []\n")
+    done = sup("start", str(package), "--bind", "databse:db.default")
+    assert done.code == ExitCode.BAD_INPUT
+    assert "did you mean 'database'?" in done.one_line()
+    assert api.calls == []
+    done = sup("start", str(package), "--bind", "database:db.default", "--binding-mode", "relaxed")
+    assert done.code == 0, done.err
+    ((_, request),) = api.calls
+    assert request["binds"] == {"database": "db.default"}
+    assert (request["binding_mode"], request["bind_ready"]) == ("relaxed", False)
+
+
+def test_start_held_says_what_it_waits_for(
+    sup: Sup, state_dir: Path, api: CliApi, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that is loaded and held is not called started."""
+
+    async def held(request: object) -> dict[str, str]:
+        return {"process": "down", "reason": "start is held: bind db: nobody is in db.default"}
+
+    monkeypatch.setattr(api, "start_service", held)
+    done = sup("start", str(package))
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "web is loaded; start is held: bind db: nobody is in db.default\n"
+
+
 def test_start_bad_package_refused_here(
     sup: Sup, state_dir: Path, api: CliApi, package: Path
 ) -> None:

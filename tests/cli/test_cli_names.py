@@ -28,6 +28,23 @@ def test_names_of_services_groups_and_members(state_dir: Path, api: CliApi) -> N
     assert complete("depart", "--state-dir", str(state_dir)) == ["anna", "bert"]
 
 
+def test_bind_is_completed_from_the_plan_and_the_ring(
+    state_dir: Path, api: CliApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the colon the plan's binds, behind it the groups; silence without a plan."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "plan.toml").write_text(
+        '[package]\nname="p"\n[service]\ncommand="x"\n[binds]\ndb=[]\n[binds_optional]\ncache=[]'
+    )
+    monkeypatch.setenv("COMP_WORDS", f"sup start {package} --bind")
+    assert complete("start", str(package), "--bind") == ["cache:", "db:"]
+    assert complete("run", str(package), "--bind", begun="d") == ["db:"]
+    assert complete("start", str(package), "--bind", begun="db:w") == ["db:web.default"]
+    monkeypatch.delenv("COMP_WORDS")
+    assert complete("start", "--bind", begun="d") == []
+
+
 def test_names_that_are_no_single_word_are_left_out(
     state_dir: Path, api: CliApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,17 @@ def test_services_none_says_how_to_load_one(sup: Sup, state_dir: Path) -> None:
     assert "sup start" in sup("services").out
 
 
+def test_events_one_line_each_and_json_lines(sup: Sup, state_dir: Path, api: CliApi) -> None:
+    """People get one printable line per event, programs one object per line, in any state of it."""
+    done = sup("events", "web", "--kind", "hook", "--kind", "bind")
+    assert done.code == 0, done.err
+    assert done.out.endswith("  hook  web  x\\u001b\n")
+    assert api.calls[0] == ("events", 0, 0, ["hook", "bind"], "web")
+    done = sup("events", "--json")
+    assert json.loads(done.out)["text"] == "x\x1b"
+    assert sup("events", "--since", "1").out == ""
+
+
 def test_census_unknown_group_lists_known(sup: Sup, state_dir: Path) -> None:
     """A group that is not there names those that are."""
     done = sup("census", "wbe.default")

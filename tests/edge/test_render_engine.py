@@ -68,5 +68,4 @@ def _context(plan: Plan, leader: str) -> dict[str, Any]:
         cfg={"p": 6379},
         paths=ServicePaths(Path("/svc/a")),
         sys={"ip": "10.0.0.1"},
-        binds={},
     )

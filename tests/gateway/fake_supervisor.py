@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,13 @@ class FakeApi:
 
     def health(self) -> dict[str, Any]:
         return {"health": self.health_word, "services": {}}
+
+    async def events(
+        self, since: int, follow_s: float, kinds: Sequence[str], service: str
+    ) -> dict[str, Any]:
+        self.calls.append(("events", since, follow_s, list(kinds), service))
+        rows = [{"seq": 1, "time_s": 1.0, "kind": "hook", "service": "web", "text": "x\x1b"}]
+        return {"run": "r", "events": [] if since else rows, "next": 1, "lost": 0}
 
     def group_config(self, group: str) -> dict[str, Any]:
         return {"group": group, "version": self.versions.get(group, ""), "config": {}}
@@ -75,6 +82,13 @@ class FakeApi:
         if self.hold is not None:
             await self.hold.wait()
         return {"service": name}
+
+    def service(self, name: str) -> dict[str, Any]:
+        raise NotFoundError(f"no service {name}; loaded: none")
+
+    def reset_failed(self, name: str) -> dict[str, Any]:
+        self.calls.append(("reset_failed", name))
+        return {"service": name, "result": "reset"}
 
     async def restart_service(self, name: str) -> dict[str, Any]:
         raise NotFoundError(f"no service {name}; loaded: none")

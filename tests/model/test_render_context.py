@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from sup.model import render_context
+from sup.model.binds import look
 from sup.model.census import Census, CensusGroup, CensusMember
 from sup.model.health import Health
 from sup.model.plan import Plan, for_command, parse_plan
-from sup.model.render_context import bind_problems, build_context, exported
+from sup.model.render_context import build_context, exported
 from sup.model.service_paths import ServicePaths
 from sup.policies import TopologyDecision
 
@@ -38,6 +39,7 @@ exposes = ["port"]
     "plan.toml",
 )
 CFG = {"server": {"port": 6379}, "since": date(2024, 2, 29), "list": [date(2024, 1, 1)]}
+DB = {"port": 5432, "host": "db"}
 SYS = {"ip": "10.0.0.1", "hostname": "one", "gossip_port": 9638}
 
 
@@ -85,7 +87,7 @@ def _context(
         "cfg": CFG,
         "paths": ServicePaths.of(Path("/state"), "redis"),
         "sys": SYS,
-        "binds": {},
+        "bound": look(plan, more.pop("binds", {}), census),
     }
     return build_context(**{**arguments, **more})
 
@@ -149,7 +151,9 @@ def _violations(value: Any, schema: dict[str, Any], path: str = "$") -> list[str
 @pytest.mark.parametrize("plan", [PLAN, for_command("redis", "true")])
 def test_context_is_as_the_schema_says(leader: int | None, plan: Plan) -> None:
     """Every name that templates may use is there, with its type, and no other."""
-    census = _census(_member(1), _member(2, package="-", exports={}), _member(3, service="db"))
+    census = _census(
+        _member(1), _member(2, package="-", exports={}), _member(3, service="db", exports=DB)
+    )
     context = _context(census, leader=leader, plan=plan, binds={"db": "db.default"})
     assert _violations(context, SCHEMA) == []
 
@@ -240,7 +244,12 @@ def test_context_before_the_first_rumor_has_me_from_the_plan() -> None:
 
 def test_context_bind_without_present_member_is_absent() -> None:
     """Habitat's rule: an unsatisfied bind is not there at all."""
-    census = _census(_member(1), _member(5, service="db"), _member(6, service="old", state="dead"))
+    census = _census(
+        _member(1),
+        _member(5, service="db", exports=DB),
+        _member(6, service="old", state="dead"),
+        _member(7, service="db", exports=DB, state="dead"),
+    )
     binds = {"db": "db.default", "old": "old.default", "none": "none.default"}
     bind = _context(census, binds=binds, leaders={"db.default": "05" * 16})["bind"]
     assert list(bind) == ["db"]
@@ -275,18 +284,3 @@ def test_context_cfg_is_plain_values() -> None:
 def test_exported_leaves_out_what_cfg_does_not_have() -> None:
     """An export without value is absent, not null."""
     assert exported(PLAN, CFG) == {"port": 6379}
-
-
-def test_bind_problems_say_what_is_missing() -> None:
-    """One line per bind: not set, nobody there, or an export that is not exported."""
-    census = _census(
-        _member(1, service="db"), _member(2, service="pg", exports={"port": 1, "host": "x"})
-    )
-    assert bind_problems(PLAN, {}, census) == [
-        "bind db is not set; start with --bind db:SERVICE.GROUP"
-    ]
-    assert bind_problems(PLAN, {"db": "x.y"}, census) == ["bind db: nobody is in x.y"]
-    assert bind_problems(PLAN, {"db": "db.default"}, census) == [
-        "bind db: db.default does not export host"
-    ]
-    assert bind_problems(PLAN, {"db": "pg.default"}, census) == []

@@ -31,6 +31,8 @@ def _specs(draw: st.DrawFn) -> Spec:
         binds=draw(
             st.dictionaries(_names, st.builds(lambda a, b: f"{a}.{b}", _names, _names), max_size=3)
         ),
+        binding_mode=draw(st.sampled_from(["strict", "relaxed"])),
+        bind_ready=draw(st.booleans()),
         **draw(_programs),
     )
 

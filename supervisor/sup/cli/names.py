@@ -6,6 +6,7 @@ goes wrong is an empty list, soon.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 ASK_SECONDS = 0.5
 """For the whole question: longer than a supervisor takes, shorter than a person notices."""
+WORDS_MAX = 64
+"""Of a line, looked at for a package directory."""
 NAMES_MAX = 1000
 """A shell shows no more in one go."""
 
@@ -61,6 +64,27 @@ def names_from(path: str, names: Callable[[dict[str, Any]], Iterable[str]]) -> C
 service_names = names_from("/v1/services", services)
 group_names = names_from("/v1/census", groups)
 member_names = names_from("/v1/members", members)
+
+
+def bind_words(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
+    """What completes ``--bind``: the plan's binds, and behind the colon the groups of the ring."""
+    from click.shell_completion import CompletionItem
+
+    name, colon, target = begun.partition(":")
+    if colon:
+        found = [item.value for item in group_names(ctx, param, target)]
+        return [CompletionItem(f"{name}:{value}") for value in found]
+    from sup.edge.package_dir import load_package
+
+    # A line that ends within an option is not parsed as far as its arguments: look for ourselves.
+    for word in os.environ.get("COMP_WORDS", "").split()[:WORDS_MAX]:
+        try:
+            plan = load_package(Path(word)).plan
+        except Exception:  # a shell has no place for any error
+            continue
+        binds = sorted({**plan.binds, **plan.binds_optional})
+        return [CompletionItem(f"{bind}:") for bind in binds if bind.startswith(name)]
+    return []
 
 
 def _client(ctx: click.Context) -> Client:

@@ -105,7 +105,27 @@ def read_options(function: F) -> F:
 
 def service_options(function: F) -> F:
     """How a service is named and run, for ``sup run`` and ``sup start``; see ``service_from``."""
+    from sup.cli.names import bind_words
+
     for option in (
+        click.option(
+            "--bind-ready",
+            is_flag=True,
+            help="Bind only to members whose health is ok or warning, not to every live one.",
+        ),
+        click.option(
+            "--binding-mode",
+            type=click.Choice(["strict", "relaxed"]),
+            help="Whether the start waits for the binds.  [default: strict]",
+        ),
+        click.option(
+            "--bind",
+            "binds",
+            multiple=True,
+            metavar="NAME:SERVICE.GROUP",
+            shell_complete=bind_words,
+            help="Bind NAME of the plan to the members of a service group. Repeatable.",
+        ),
         click.option("--strategy", metavar="NAME", help="Update strategy.  [default: none]"),
         click.option("--topology", metavar="NAME", help="Topology.  [default: standalone]"),
         click.option("--group", metavar="NAME", help="Service group.  [default: default]"),
@@ -128,6 +148,9 @@ def service_from(
     group: str | None,
     topology: str | None,
     strategy: str | None,
+    binds: Sequence[str] = (),
+    binding_mode: str | None = None,
+    bind_ready: bool = False,
 ) -> Spec:
     """The spec that a command line describes, checked as far as it can be from here.
 
@@ -137,9 +160,12 @@ def service_from(
     """
     import shlex
 
+    from sup.model.binds import check_binds, parse_binds
+    from sup.model.plan import for_command
     from sup.model.spec import spec_from
 
     said: dict[str, Any] = {"group": group, "topology": topology, "strategy": strategy}
+    said |= {"binding_mode": binding_mode, "binds": parse_binds(binds), "bind_ready": bind_ready}
     if package_dir is not None:
         if exec_command is not None:
             raise click.UsageError("give PACKAGE_DIR or --exec, not both")
@@ -148,6 +174,7 @@ def service_from(
         from sup.edge.package_dir import load_package
 
         package = load_package(package_dir.absolute())
+        check_binds(package.plan, said["binds"])
         said |= {"name": package.plan.package.name, "package_dir": str(package_dir.absolute())}
     else:
         assert exec_command is not None
@@ -157,6 +184,7 @@ def service_from(
             words = shlex.split(exec_command)
         except ValueError as error:
             raise click.UsageError(f"--exec {exec_command!r}: {error}".lower()) from None
+        check_binds(for_command(name, words), said["binds"])
         said |= {"name": name, "command": words}
     return spec_from({key: value for key, value in said.items() if value is not None}, "options")
 

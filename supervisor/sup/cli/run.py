@@ -33,6 +33,7 @@ Examples:
   sup run                                     a supervisor without a service; see 'sup start'
   sup run ./redis --plugin jinja              the package in ./redis, with one plugin
   sup run ./redis --peer 10.0.0.5 --peer db   joins the ring of any of these hosts
+  sup run ./web --bind db:redis.default       waits for redis.default, whose port web wants to know
   sup run --exec "nginx -g 'daemon off;'" --name web --group blue
   sup run --listen-gossip 127.0.0.1:9700 --listen-http off --state-dir /tmp/two
 
@@ -165,6 +166,9 @@ def command(
     group: str | None,
     topology: str | None,
     strategy: str | None,
+    binds: Sequence[str],
+    binding_mode: str | None,
+    bind_ready: bool,
     plugins: Sequence[str],
     peers: Sequence[str],
     ring: str,
@@ -187,15 +191,28 @@ def command(
 
     service: Spec | None = None
     if package_dir is not None or exec_command is not None:
-        service = service_from(package_dir, exec_command, name, group, topology, strategy)
+        service = service_from(
+            package_dir,
+            exec_command,
+            name,
+            group,
+            topology,
+            strategy,
+            binds,
+            binding_mode,
+            bind_ready,
+        )
     else:
         for option, value in (
             ("--name", name),
             ("--group", group),
             ("--topology", topology),
             ("--strategy", strategy),
+            ("--bind", binds),
+            ("--binding-mode", binding_mode),
+            ("--bind-ready", bind_ready),
         ):
-            if value is not None:
+            if value not in (None, (), False):
                 raise click.UsageError(f"{option} needs a service: PACKAGE_DIR or --exec")
 
     return _supervise(

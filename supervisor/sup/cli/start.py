@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ EPILOG = """
 Examples:
   sup start ./redis                     load the package in ./redis and start it
   sup start ./redis --group blue        as a member of redis.blue
+  sup start ./web --bind db:redis.blue  when redis.blue has a member to use
   sup start redis                       start the loaded service again after 'sup stop redis'
   sup start --exec "sleep 60" --name nap
 """
@@ -35,16 +37,22 @@ def command(
     group: str | None,
     topology: str | None,
     strategy: str | None,
+    binds: Sequence[str],
+    binding_mode: str | None,
+    bind_ready: bool,
     as_json: bool,
 ) -> None:
     """Load the package in DIR (or a command) and start it, or start the stopped service NAME.
 
-    The service comes back by itself when the supervisor is started again.
+    The service comes back by itself when the supervisor is started again. With strict binds it
+    starts as soon as every bound group has a member to use; until then 'sup services' says what is
+    missing.
     """
     if what is None and exec_command is None:
         raise click.UsageError("say what to start: a package directory, a service, or --exec")
-    options = (exec_command, name, group, topology, strategy)
-    if what is not None and _is_name(what) and options == (None,) * 5:
+    options = (exec_command, name, group, topology, strategy, binds, binding_mode, bind_ready)
+    has_options = any(option not in (None, (), False) for option in options)
+    if what is not None and _is_name(what) and not has_options:
         answer = _start_loaded(client, what)
         service = what
     else:
@@ -56,6 +64,10 @@ def command(
             "topology": spec.topology,
             "strategy": spec.strategy,
         }
+        if spec.binds:
+            request |= {"binds": spec.binds, "bind_ready": spec.bind_ready}
+        if spec.binding_mode != "strict":
+            request["binding_mode"] = spec.binding_mode
         if spec.package_dir is not None:
             request["package_dir"] = spec.package_dir
         else:
@@ -69,7 +81,12 @@ def command(
             f"{service} is loaded but does not come up: {answer.get('reason') or 'see its log'}",
             ExitCode.FAILED,
         )
-    if not as_json:
+    if as_json:
+        return
+    reason = str(answer.get("reason") or "")
+    if answer.get("process") == "down" and reason.startswith("start is held"):
+        click.echo(f"{service} is loaded; {reason}")
+    else:
         click.echo(f"{service} is started; 'sup services' shows how it does")
 
 

@@ -123,6 +123,10 @@ class LauncherHost:
 
     # As a ProcessHost
 
+    @property
+    def rotates_logs(self) -> bool:
+        return bool(self.hello.get("stamps_logs"))
+
     async def spawn(self, request: SpawnRequest) -> Process:
         """Start a service as the launcher's child. Raises ``ProcessError``."""
         pause_s = 0.01
@@ -151,12 +155,13 @@ class LauncherHost:
         self._keep(process)
         return process
 
-    async def adopt(self, name: str, identity: ProcessIdentity | None) -> Process | None:
+    async def adopt(
+        self, name: str, identity: ProcessIdentity | None, request: SpawnRequest | None = None
+    ) -> Process | None:
         """The launcher's child of that name, also one that ended; else by ``identity``."""
         held = self._held.pop(name, None)
         if held is None:
-            # Of a launcher that is gone: nobody's child any more, its exit status is lost.
-            return None if identity is None else processes.adopt(identity)
+            return None if identity is None else await self._adopt_foreign(name, identity, request)
         same = identity is not None and (identity.pid, identity.start_ticks) == (
             held["pid"],
             held["start_ticks"],
@@ -172,6 +177,31 @@ class LauncherHost:
         self._keep(process)
         if held["exit"] is not None:
             process.end(held["exit"])
+        return process
+
+    async def _adopt_foreign(
+        self, name: str, identity: ProcessIdentity, request: SpawnRequest | None
+    ) -> Process | None:
+        """Of a launcher that is gone: nobody's child any more, so its exit status will be lost."""
+        if identity.boot_id != boot_id():
+            return None
+        if request is None:
+            return processes.adopt(identity)
+        fields = _spawn_fields(request) | {
+            "pid": identity.pid,
+            "start_ticks": identity.start_ticks,
+            "mark": identity.mark,
+            "fingerprint": identity.fingerprint,
+        }
+        for unused in ("argv", "environment", "directory"):
+            del fields[unused]
+        try:
+            await self.request("adopt", **fields)
+        except LauncherError as error:
+            log.info("service not adopted name=%s: %s", name, error)
+            return processes.adopt(identity)
+        process = LauncherProcess(self, name, identity, adopted=True, notify=request.notify)
+        self._keep(process)
         return process
 
     def unclaimed(self) -> list[str]:

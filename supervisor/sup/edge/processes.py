@@ -274,6 +274,11 @@ class ProcessHost(Protocol):
         """Whether what is started here keeps its parent when this process dies."""
         ...
 
+    @property
+    def rotates_logs(self) -> bool:
+        """Whether somebody bounds the log files already: the launcher's log engine."""
+        ...
+
     async def spawn(self, request: SpawnRequest) -> Process:
         """Start a service in a session of its own; returns when its program is executed.
 
@@ -283,11 +288,13 @@ class ProcessHost(Protocol):
         """
         ...
 
-    async def adopt(self, name: str, identity: ProcessIdentity | None) -> Process | None:
+    async def adopt(
+        self, name: str, identity: ProcessIdentity | None, request: SpawnRequest | None = None
+    ) -> Process | None:
         """The process of ``name`` that an earlier supervisor left, or None.
 
-        ``identity`` is what is on record. One that has ended meanwhile is found only where
-        there is a launcher; its ``exit`` is set then.
+        ``identity`` is what is on record, ``request`` what it would be started with now. One
+        that has ended meanwhile is found only where there is a launcher; its ``exit`` is set then.
         """
         ...
 
@@ -461,6 +468,7 @@ class LocalHost:
     """Services as children of this process: ``sup run --no-launcher``, and tests."""
 
     has_launcher = False
+    rotates_logs = False
 
     async def spawn(self, request: SpawnRequest) -> Process:
         output = await asyncio.to_thread(
@@ -481,7 +489,9 @@ class LocalHost:
         finally:
             os.close(output)
 
-    async def adopt(self, name: str, identity: ProcessIdentity | None) -> Process | None:
+    async def adopt(
+        self, name: str, identity: ProcessIdentity | None, request: SpawnRequest | None = None
+    ) -> Process | None:
         return None if identity is None else adopt(identity)
 
 

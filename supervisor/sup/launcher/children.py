@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import _socket
     from typing import Any
 
+    from sup.launcher.log_engine import LogEngine
+
 
 class RefusedError(Exception):
     """A request that can't be done; ``fields`` go into the answer."""
@@ -41,6 +43,8 @@ class Children:
         self.groups = groups
         self.logs = _log_engine()
         self.sockets: dict[str, _socket.socket] = {}
+        self.pidfds: dict[str, int] = {}
+        """Of services that a launcher before us started: nobody's children any more."""
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
     # Services
@@ -59,12 +63,8 @@ class Children:
         if len(services) >= SERVICES_MAX:
             raise RefusedError(f"{SERVICES_MAX} services have processes, the limit")
         service = Service(name, 0, 0, mark)
-        service.fingerprint = str(asked.get("fingerprint", ""))
-        service.stop_signal = int(asked.get("stop_signal", 15))
-        service.stop_timeout_us = int(asked.get("stop_timeout_us", 10_000_000))
-        service.log = dict(asked["log"])
+        self._fill(service, asked)
         user = asked.get("credentials")
-        service.uid = user[0] if user else os.geteuid()
         environment = [bytes(item) for item in asked["environment"]]
         cgroup_fd = -1
         warnings: list[str] = []
@@ -92,6 +92,51 @@ class Children:
         stat = read_stat(service.pid)
         service.start_ticks = 0 if stat is None else stat.start_ticks
         return service, warnings
+
+    def adopt(self, asked: dict[str, Any], services: dict[str, Service]) -> Service:
+        """Take over what the supervisor knows of and a launcher that died had started.
+
+        Raises:
+            RefusedError: it runs no more, or the name is taken.
+        """
+        name, pid = str(asked["name"]), int(asked["pid"])
+        if name in services:
+            raise RefusedError(f"service {name} has process {services[name].pid} already")
+        service = Service(name, pid, int(asked["start_ticks"]), str(asked["mark"]))
+        service.foreign = True
+        self._fill(service, asked)
+        if not self.watch_foreign(service):
+            raise RefusedError(f"process {pid} of service {name} runs no more")
+        user = asked.get("credentials")
+        try:
+            # Its log has had no reader since the launcher before us died.
+            os.close(self._open_log(service))
+            if asked.get("notify"):
+                self._open_notify(service, user[1] if user else os.getegid())
+        except BaseException:
+            self.drop(service)
+            raise
+        return service
+
+    def watch_foreign(self, service: Service) -> bool:
+        """Open the pidfd of a service that is not our child; False when it runs no more."""
+        try:
+            self.pidfds[service.name] = os.pidfd_open(service.pid)
+        except OSError:
+            return False
+        # After the open: from here on the number can't change hands unseen.
+        if self.look(service) is not None:
+            os.close(self.pidfds.pop(service.name))
+            return False
+        return True
+
+    def _fill(self, service: Service, asked: dict[str, Any]) -> None:
+        service.fingerprint = str(asked.get("fingerprint", ""))
+        service.stop_signal = int(asked.get("stop_signal", 15))
+        service.stop_timeout_us = int(asked.get("stop_timeout_us", 10_000_000))
+        service.log = dict(asked["log"])
+        user = asked.get("credentials")
+        service.uid = user[0] if user else os.geteuid()
 
     def _spawn(
         self,
@@ -130,11 +175,13 @@ class Children:
 
     def _open_log(self, service: Service) -> int:
         try:
-            return self.logs.open(LogTarget(service.log))
+            return self.logs.open(LogTarget(service.log), service.pid)
         except OSError as error:
             raise RefusedError(
                 error.strerror or str(error), errno=error.errno or 0, step="open its log"
             ) from None
+        except (ValueError, RuntimeError) as error:
+            raise RefusedError(f"can't open its log: {error}") from None
 
     def _open_notify(self, service: Service, gid: int) -> bytes:
         service.notify = os.path.dirname(service.log["directory"]) + "/notify"
@@ -149,7 +196,7 @@ class Children:
 
     def signal(self, service: Service, number: int, *, group: bool) -> bool:
         """Signal the child, or its process group; False when it has ended."""
-        if service.exit is not None:
+        if service.exit is not None or (service.foreign and self.look(service) is not None):
             return False
         try:
             # The child is not reaped, so both numbers are its own.
@@ -174,6 +221,10 @@ class Children:
 
     def look(self, service: Service) -> list[object] | None:
         """How the child ended, if it has: [code, signal, core]; it stays unreaped."""
+        if service.foreign:
+            stat = read_stat(service.pid)
+            gone = stat is None or stat.dead or stat.start_ticks != service.start_ticks
+            return [None, None, False] if gone else None
         try:
             end = os.waitid(os.P_PID, service.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
@@ -182,8 +233,11 @@ class Children:
 
     def drop(self, service: Service) -> None:
         """Reap the child if it is dead, and free what was held for it."""
-        if service.pid:
+        if service.pid and not service.foreign:
             reap(service.pid)
+        pidfd = self.pidfds.pop(service.name, -1)
+        if pidfd >= 0:
+            os.close(pidfd)
         self.logs.close(str(service.log.get("name", service.name)))
         sock = self.sockets.pop(service.name, None)
         if sock is not None:
@@ -235,11 +289,10 @@ def _children() -> list[int]:
         return found
 
 
-def _log_engine() -> LogFiles:
+def _log_engine() -> LogEngine | LogFiles:
     """The log engine, or plain files where it is not built."""
     try:
-        from sup.launcher.log_engine import LogEngine  # type: ignore[import-not-found,unused-ignore]
+        from sup.launcher.log_engine import LogEngine
     except ImportError:
         return LogFiles()
-    engine: LogFiles = LogEngine()
-    return engine
+    return LogEngine()

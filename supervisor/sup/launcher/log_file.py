@@ -45,7 +45,7 @@ class LogFiles:
     def close(self, name: str) -> None:
         """Nothing: the service held the file."""
 
-    def tally(self) -> dict[str, tuple[int, ...]]:
+    def tally(self) -> dict[str, tuple[Any, ...]]:
         return {}
 
     def stop(self) -> bool:

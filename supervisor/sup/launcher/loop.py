@@ -101,6 +101,7 @@ class Launcher:
         self._requests: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
             "hello": self._hello,
             "spawn": self._spawn,
+            "adopt": self._adopt,
             "signal": self._signal,
             "clear": self._clear,
             "ready": self._ready,
@@ -406,6 +407,15 @@ class Launcher:
         )
         self._look(service)  # its SIGCHLD may have come before it was in the table
 
+    def _adopt(self, asked: dict[str, Any]) -> dict[str, Any]:
+        service = self.children.adopt(asked, self.state.services)
+        self.state.services[service.name] = service
+        self.watch_foreign(service)
+        sock = self.children.sockets.get(service.name)
+        if sock is not None:
+            self.listen(service, sock)
+        return {"ok": True}
+
     def _signal(self, asked: dict[str, Any]) -> dict[str, Any]:
         service = self._service(asked)
         sent = self.children.signal(
@@ -488,6 +498,7 @@ class Launcher:
             sock = self.children.sockets.get(killing.name)
             if sock is not None:
                 self._forget(sock.fileno())
+            self._forget(self.children.pidfds.get(killing.name, -1))
             self.children.drop(service)
         for number in killing.answer_to:
             self.send({"id": number, "ok": True, "left": killing.left, "exit": service.exit})
@@ -508,6 +519,16 @@ class Launcher:
                         self.send({"event": "notify", "name": service.name, "data": data})
 
         self._watch(sock.fileno(), handle)
+
+    def watch_foreign(self, service: Service) -> None:
+        """Notice the end of a service that is not our child: no SIGCHLD tells of it."""
+        fd = self.children.pidfds[service.name]
+
+        def handle() -> None:
+            self._forget(fd)
+            self._look(service)
+
+        self._watch(fd, handle)
 
     def _watch(self, fd: int, handle: Callable[[], None]) -> None:
         self._readers[fd] = handle

@@ -45,7 +45,8 @@ class Service:
     """One child that is a service, from its start until it is cleared."""
 
     __slots__ = (
-        *("cgroup", "exit", "fingerprint", "log", "mark", "name", "notes", "notify", "pid"),
+        *("cgroup", "exit", "fingerprint", "foreign", "log", "mark", "name", "notes", "notify"),
+        "pid",
         *("start_ticks", "stop_at_us", "stop_signal", "stop_timeout_us", "uid"),
     )
 
@@ -60,6 +61,8 @@ class Service:
         self.uid = 0
         self.log: dict[str, Any] = {}
         self.cgroup = ""
+        self.foreign = False
+        """Adopted after its launcher had died: not our child, so its exit status is lost."""
         self.notify = ""
         """Path of its NOTIFY_SOCKET, or empty."""
         self.notes: dict[bytes, tuple[bytes, int]] = {}

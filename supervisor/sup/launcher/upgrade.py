@@ -161,6 +161,9 @@ class Upgrade:
             else:
                 launcher.children.sockets[name] = sock
                 launcher.listen(service, sock)
+        for service in launcher.state.services.values():
+            if service.foreign and launcher.children.watch_foreign(service):
+                launcher.watch_foreign(service)
         self._reopen_logs()
         self.said = f"launcher {saved.get('from', '?')} to {__version__}"
         launcher.report.log(

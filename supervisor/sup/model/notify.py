@@ -98,10 +98,14 @@ def apply(said: Notified, words: NotifyWords, now_s: float) -> Notified:
 
 def _word(words: NotifyWords, name: bytes, value: bytes) -> NotifyWords:
     match name:
-        case b"READY" | b"RELOADING" | b"STOPPING":
-            if value == b"1":
-                return replace(words, **{name.decode().lower(): True})
+        case b"READY" | b"RELOADING" | b"STOPPING" if value != b"1":
             return words if value == b"0" else _error(words)
+        case b"READY":
+            return replace(words, ready=True)
+        case b"RELOADING":
+            return replace(words, reloading=True)
+        case b"STOPPING":
+            return replace(words, stopping=True)
         case b"WATCHDOG":
             if value == b"1":
                 return replace(words, watchdog=True)

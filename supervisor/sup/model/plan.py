@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,14 @@ from sup.errors import OperatorError
 from sup.model.backoff import WAIT_S_MIN
 from sup.model.config_layers import parse_toml
 from sup.model.convert import convert_table, near
+from sup.model.health_plan import (
+    HealthPlan,
+    LivenessPlan,
+    PositiveSeconds,
+    ProbePlan,
+    StartupPlan,
+    check_probe,
+)
 from sup.model.process_plan import (
     Condition,
     KillMode,
@@ -49,8 +57,6 @@ WRAPPED = "-"
 
 Text = Annotated[str, Meta(max_length=1024)]
 Seconds = Annotated[float, Meta(ge=0.0, le=86400.0)]
-PositiveSeconds = Annotated[float, Meta(gt=0.0, le=86400.0)]
-Count = Annotated[int, Meta(ge=1, le=1000)]
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}")
 
@@ -63,21 +69,6 @@ class PackageMeta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str = "0"
     description: Text = ""
     license: Text = ""
-
-
-class HealthPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[service.health]``: which kind of check, how often (seconds), and how many results make a
-    change.
-
-    ``settings`` is free: it belongs to the kind of check (``[service.health.settings]``).
-    """
-
-    kind: str = "exec"
-    interval: PositiveSeconds = 30.0
-    timeout: PositiveSeconds = 10.0
-    failures_before_critical: Count = 1
-    successes_before_passing: Count = 1
-    settings: dict[str, Any] = {}
 
 
 class ServicePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,6 +110,14 @@ class ServicePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resources: ResourcesPlan = ResourcesPlan()
     log: LogPlan = LogPlan()
     health: HealthPlan = HealthPlan()
+    startup: StartupPlan | None = None
+    liveness: LivenessPlan | None = None
+
+    @property
+    def probes(self) -> dict[str, ProbePlan]:
+        """The checks there are, by the name of their verdict: ``startup``, ``readiness`` …"""
+        probes = {"startup": self.startup, "readiness": self.health, "liveness": self.liveness}
+        return {name: probe for name, probe in probes.items() if probe is not None}
 
     @property
     def argv(self) -> tuple[str, ...] | None:
@@ -181,12 +180,14 @@ def parse_plan(data: bytes, file: str) -> Plan:
     plan = convert_table(table, Plan, file)
     check_name(plan.package.name, f"{file}: package.name")
     check_name(plan.package.origin, f"{file}: package.origin")
-    if not _VERSION.fullmatch(plan.package.version):
-        raise OperatorError(
-            f"{file}: package.version {plan.package.version!r:.80} is not a version;"
-            " use letters, digits and . _ + ~ -, at most 64"
-        )
-    check_name(plan.service.health.kind, f"{file}: service.health.kind")
+    check_version(plan.package.version, f"{file}: package.version")
+    for where, probe in (
+        ("health", plan.service.health),
+        ("startup", plan.service.startup),
+        ("liveness", plan.service.liveness),
+    ):
+        if probe is not None:
+            check_probe(probe, f"{file}: service.{where}")
     for what, names in (
         ("exports", plan.exports),
         ("binds", plan.binds),
@@ -227,6 +228,19 @@ def for_command(name: str, command: list[str] | tuple[str, ...] | str) -> Plan:
         package=PackageMeta(name=check_name(name, "service name"), origin=WRAPPED, version="0"),
         service=ServicePlan(command=argv),
     )
+
+
+def check_version(version: str, what: str) -> None:
+    """Refuse what is not a version; ``what`` begins the error line.
+
+    Raises:
+        OperatorError: as said.
+    """
+    if not _VERSION.fullmatch(version):
+        raise OperatorError(
+            f"{what} {version!r:.80} is not a version;"
+            " use letters, digits and . _ + ~ -, at most 64"
+        )
 
 
 def check_command(command: str | list[str] | None, what: str) -> None:

@@ -10,11 +10,12 @@ a test holds it to that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
+from sup.model.binds import Bound
 from sup.model.census import Census, CensusGroup, CensusMember
 from sup.model.config_layers import lookup
 from sup.model.health import Health
@@ -54,21 +55,24 @@ def build_context(
     cfg: Mapping[str, Any],
     paths: ServicePaths,
     sys: Mapping[str, Any],
-    binds: Mapping[str, str],
+    bound: Sequence[Bound] = (),
     package_dir: Path | None = None,
+    dependencies: Sequence[Mapping[str, str]] = (),
+    environment: Mapping[str, str] | None = None,
     leaders: Mapping[str, str] | None = None,
     update_leader: str | None = None,
 ) -> dict[str, Any]:
     """The context for the templates of one service, of plain values only.
 
-    ``group_name`` and the values of ``binds`` are ``service.group``; ``me`` is this supervisor's
-    member id (hex). ``leaders`` has the leaders of other groups by name, as far as they are known
-    here. A bind without a present member is absent. A member that the census does not yet list
-    here is made from the plan, so that ``svc.me`` always exists. O(members of the group and of
-    the bound groups).
+    ``group_name`` is ``service.group``; ``me`` is this supervisor's member id (hex). ``bound`` is
+    what ``binds.look`` found; a bind without a usable member is absent. ``dependencies`` are
+    packages with their ``path``; ``environment`` is what the package adds to that of its processes.
+    ``leaders`` has the leaders of other groups by name, as far as they are known here. A member
+    that the census does not yet list here is made from the plan, so that ``svc.me`` always exists.
+    O(members of the group and of the bound groups).
 
     Raises:
-        OperatorError: ``group_name`` or a bind is not a ``service.group``.
+        OperatorError: ``group_name`` is not a ``service.group``.
     """
     name = parse_service_group(group_name)
     group = census.group(name.service, name.group)
@@ -78,17 +82,14 @@ def build_context(
         group = CensusGroup(group.service, group.group, tuple(rows))
     view = _group_view(group, decision.leader, update_leader)
     mine = view.by_id[me]
-    bound = {}
-    for bind, target in sorted(binds.items()):
-        other = parse_service_group(target)
-        seen = _group_view(
-            census.group(other.service, other.group), (leaders or {}).get(str(other)), None
-        )
-        if seen.members:
-            bound[bind] = {"first": seen.first, "leader": seen.leader, "members": seen.members}
     return {
         "sys": {**SYS_DEFAULTS, **sys, "member_id": me},
-        "pkg": _package(plan, cfg, paths, package_dir),
+        "pkg": {
+            **_package(plan, cfg, paths, package_dir),
+            "deps": [dict(dependency) for dependency in dependencies],
+            "dependencies": [dependency.get("ident", "") for dependency in dependencies],
+            "env": dict(environment or {}),
+        },
         "cfg": plain_config(cfg),
         "svc": {
             "service": group.service,
@@ -101,39 +102,27 @@ def build_context(
             "update_leader": view.update_leader,
             "members": view.members,
         },
-        "bind": bound,
+        "bind": {
+            one.name: _bind(census, one, (leaders or {}).get(str(one.target)))
+            for one in bound
+            if one.members
+        },
     }
+
+
+def _bind(census: Census, bound: Bound, leader: str | None) -> dict[str, Any]:
+    """A bind as templates see it: roles of the whole group, of its members the usable ones."""
+    target = bound.target
+    view = _group_view(census.group(target.service, target.group), leader, None)
+    members = [view.by_id[member.member_id] for member in bound.members]
+    lead = view.leader if view.leader in members else None
+    return {"first": lead or members[0], "leader": lead, "members": members}
 
 
 def exported(plan: Plan, cfg: Mapping[str, Any]) -> dict[str, Any]:
     """The values under the plan's ``[exports]``; one that ``cfg`` does not have is left out."""
     values = {name: lookup(cfg, path) for name, path in sorted(plan.exports.items())}
     return {name: _plain(value) for name, value in values.items() if value is not None}
-
-
-def bind_problems(plan: Plan, binds: Mapping[str, str], census: Census) -> list[str]:
-    """Why required binds can't be used now, one line each; empty when all can.
-
-    A bind is satisfied by a group in which some present member exports every name the plan lists.
-    """
-    problems = []
-    for bind, wanted in sorted(plan.binds.items()):
-        if bind not in binds:
-            problems.append(f"bind {bind} is not set; start with --bind {bind}:SERVICE.GROUP")
-            continue
-        target = parse_service_group(binds[bind])
-        group = census.group(target.service, target.group)
-        present = [member for member in group.members if member.present]
-        if not present:
-            problems.append(f"bind {bind}: nobody is in {target}")
-            continue
-        # The member that lacks least is the one to speak about.
-        missing = min(
-            ([name for name in wanted if name not in member.exports] for member in present), key=len
-        )
-        if missing:
-            problems.append(f"bind {bind}: {target} does not export {', '.join(missing)}")
-    return problems
 
 
 def plain_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,7 +283,7 @@ def _package(
         "path": str(package_dir or paths.root),
         "svc_path": str(paths.root),
         "svc_config_path": str(paths.config),
-        "svc_config_install_path": str(paths.root / "config_install"),
+        "svc_config_install_path": str(paths.config_install),
         "svc_data_path": str(paths.data),
         "svc_files_path": str(paths.files),
         "svc_static_path": str(paths.static),
@@ -303,8 +292,8 @@ def _package(
         "svc_run": str(paths.hook("run")),
         "svc_user": plan.service.user,
         "svc_group": plan.service.group,
-        "deps": [],
-        "env": {},
         "exposes": [str(port) for port in exposes if port is not None],
         "exports": dict(sorted(plan.exports.items())),
+        "shutdown_signal": plan.service.stop_signal,
+        "shutdown_timeout": round(plan.service.stop_timeout),
     }

@@ -77,7 +77,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows from an end. ``why`` is for people: which rule decided, empty when it is plain."""
+    """What follows from an end; ``why`` says which rule decided, empty when that is plain."""
 
     cause: Cause
     restart: bool

@@ -25,6 +25,10 @@ class ServicePaths:
         return self.root / "config"
 
     @property
+    def config_install(self) -> Path:
+        return self.root / "config_install"
+
+    @property
     def hooks(self) -> Path:
         return self.root / "hooks"
 
@@ -59,6 +63,11 @@ class ServicePaths:
     @property
     def pid_file(self) -> Path:
         return self.root / "PID"
+
+    @property
+    def tally(self) -> Path:
+        """The last deaths, and what the service was left at."""
+        return self.root / "tally"
 
     @property
     def rendered(self) -> Path:

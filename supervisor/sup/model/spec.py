@@ -26,7 +26,9 @@ SPEC_BYTES_MAX = 64 * 1024
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Desired state of one service. ``binds`` maps a bind of the plan to a ``service.group``.
 
-    ``health_interval`` (seconds) overrides the plan's interval.
+    ``health_interval`` (seconds) overrides the plan's interval. ``binding_mode`` strict holds the
+    start until every bind that is given has a member to use; ``bind_ready`` counts only members
+    whose health is passing.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     desired: Literal["up", "down"] = "up"
     health_interval: Annotated[float, Meta(gt=0.0, le=86400.0)] | None = None
     binds: dict[str, str] = {}
+    binding_mode: Literal["strict", "relaxed"] = "strict"
+    bind_ready: bool = False
 
     @property
     def service_group(self) -> ServiceGroup:
