@@ -76,6 +76,10 @@ class SpecFiles:
         except OSError as error:
             raise OperatorError(f"can't remove {file}: {reason(error)}", ExitCode.FAILED) from None
 
+    def has(self, name: str) -> bool:
+        """Whether there is a wish for ``name``, usable or not."""
+        return (self.directory / f"{name}.toml").exists()
+
     def read(self, loaded: Mapping[str, Spec]) -> dict[str, Spec]:
         """The wishes by name; ``loaded`` are the specs that are loaded now."""
         specs: dict[str, Spec] = {}

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from sup.edge.loop_lag import LoopLag
 from sup.edge.operator_files import read_operator_file, reason
-from sup.edge.processes import ProcessHost
+from sup.edge.processes import LocalHost, ProcessHost
 from sup.edge.render_files import CompiledPackage, RenderError, render
 from sup.errors import ConflictError, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
@@ -97,10 +97,11 @@ class Services:
         sys: Callable[[], Mapping[str, Any]],
         changed: Callable[[], None],
         rng: random.Random,
+        *,
         host: ProcessHost | None = None,
     ) -> None:
-        """``host`` starts the services' processes; without one they are children of this one."""
-        self._host = host
+        """``host`` starts the processes; by default they are children of this process."""
+        self.host: ProcessHost = host or LocalHost()
         self._order = StartOrder(self._service)
         self._state_dir = state_dir
         self._specs = SpecFiles(state_dir / "specs")
@@ -178,6 +179,10 @@ class Services:
             here = ", ".join(sorted(self.loaded)) or "none"
             raise NotFoundError(f'no service "{name}" is loaded here; loaded: {here}')
         return loaded.spec
+
+    def has_spec_file(self, name: str) -> bool:
+        """Whether there is a wish for ``name``, usable or not."""
+        return self._specs.has(name)
 
     async def scan(self) -> None:
         """Read the spec files and make the loaded services equal to them; read user.toml files.
@@ -263,7 +268,7 @@ class Services:
             strategy=self._plugins.strategies[spec.strategy],
             rng=self._rng,
             environment=_inherited(os.environ),
-            host=self._host,
+            host=self.host,
             gates=(loaded.gate, OrderGate(self._order, spec.name)),
         )
         loaded.service.set_desired(spec.desired == "up")
