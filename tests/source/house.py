@@ -59,6 +59,8 @@ FLOORS: dict[int, str] = {
         sup.attach sup.maintenance sup.api_health
         sup.testing sup.testing.* sup.gateway sup.gateway_* sup.routes sup.control sup.api sup.logs
         sup.start_order sup.defaults sup.options sup.pace sup.events sup.supervisor sup.simulation
+        sup.defaults sup.events sup.log_streams sup.options sup.pace sup.supervisor
+        sup.simulation
         sup.simulation_plot
     """,
     # Faces.
