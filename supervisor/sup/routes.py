@@ -36,10 +36,10 @@ ANSWER_SECONDS = 300.0
 """For one operation of the supervisor. Stopping a service takes its ``stop_timeout`` and its hooks.
 """
 
-STREAM_SECONDS = 30.0
-"""A reader that takes nothing of a stream for so long is left."""
 FOLLOW_SECONDS_MAX = 60
 """A question for events that have not happened yet is held this long at most, then asked again."""
+STREAM_SECONDS = 30.0
+"""A reader that takes nothing of a stream for so long is left."""
 
 STATUS_OF = {
     ExitCode.BAD_INPUT: 400,
