@@ -156,8 +156,8 @@ def test_launcher_as_pid_1_reaps_orphans_and_ends_on_sigterm(launcher: RealLaunc
     assert launcher.wait() == 0, launcher.log.read_text()
 
 
-class Manager:
-    """A service manager's end of sd_notify."""
+class Systemd:
+    """The receiving end of sd_notify(3)."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "manager"
@@ -188,7 +188,7 @@ class Manager:
 
 def test_systemd_hears_ready_status_watchdog_and_stopping(launcher: RealLauncher) -> None:
     """READY after the supervisor's, WATCHDOG only while it says that it is alive."""
-    manager = Manager(launcher.directory)
+    manager = Systemd(launcher.directory)
     environment = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "60000000"}
     one = launcher.start(environment=environment).puppet()
     hello = one.ask("hello", protocol=1, version="test")
@@ -213,7 +213,7 @@ def test_systemd_watchdog_hung_supervisor_is_replaced_before_the_time_is_over(
     launcher: RealLauncher,
 ) -> None:
     """A supervisor that is silent for half the watchdog time is killed; its services are not."""
-    manager = Manager(launcher.directory)
+    manager = Systemd(launcher.directory)
     environment = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "2000000"}
     one = launcher.start(environment=environment).ready()
     pid = one.spawn("db", LONG, launcher.directory)["pid"]
