@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sup import __version__, events
+from sup import __version__, attach, events
+from sup.api_health import HealthApi
 from sup.edge.datagram_ports import clock_us
 from sup.edge.package_dir import load_package
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import Held
+from sup.log_streams import LogStreams
 from sup.model import departure
 from sup.model.answers import (
     applied_answer,
@@ -29,7 +31,9 @@ from sup.model.answers import (
 )
 from sup.model.config_layers import check_types, parse_toml
 from sup.model.health import Health
+from sup.model.log_lines import LogQuery
 from sup.model.service_group import ServiceGroup, parse_service_group
+from sup.model.service_paths import ServicePaths
 from sup.model.spec import Spec, spec_from
 from sup.service_status import NO_DEATHS
 from sup.services import Loaded
@@ -46,11 +50,12 @@ SETTLE_POLLS = 50
 UNSETTLED = ("down", "starting")
 
 
-class Api:
+class Api(HealthApi):
     """The supervisor as the gateway sees it (``gateway.SupervisorApi``)."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self._streams = LogStreams()
 
     # Reads
 
@@ -61,6 +66,7 @@ class Api:
         warnings = [
             *ring.get("warnings", ()),
             *supervisor.services.warnings,
+            *supervisor.services.maintenance.warnings,
             *supervisor.problems.values(),
             *supervisor.teller.problems.values(),
         ]
@@ -72,6 +78,7 @@ class Api:
             "ring": supervisor.options.ring,
             "advertise": f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}",
             "state_dir": str(supervisor.options.state_dir),
+            "launcher": attach.shown(supervisor.launcher),
             "uptime_s": int(time.monotonic() - supervisor.started),
             "members": state_counts(m.state.name.lower() for m in supervisor.members()),
             "services": self._services(),
@@ -132,7 +139,11 @@ class Api:
         """``GET /v1/health``: the services here that shall be up, and the worst of them."""
         services = {
             row["service"]: {
-                key: row[key] for key in ("health", "health_since_s", "output", "process")
+                key: row[key]
+                for key in (
+                    *("health", "health_since_s", "output", "process"),
+                    *("ready", "maintenance", "withheld"),
+                )
             }
             for row in self._services()
             if row["desired"] == "up"
@@ -168,6 +179,13 @@ class Api:
             "stamp_s": held.config.stamp_s if held.config else 0,
             "applied": applied_answer(census_group, held.version),
         }
+
+    def logs(self, name: str, query: LogQuery) -> AsyncGenerator[bytes]:
+        """``GET /v1/services/{name}/logs``: lines of the log, on and on if it is followed."""
+        services = self._supervisor.services
+        services.spec(name)
+        paths = ServicePaths.of(self._supervisor.options.state_dir, name)
+        return self._streams.stream(paths.logs, name, query, lambda: name in services.loaded)
 
     # Writes
 
@@ -281,6 +299,17 @@ class Api:
             raise ConflictError(f'"{member}" is {len(found)} members; use an id: {ids}')
         return found[0]
 
+    async def upgrade(self) -> dict[str, Any]:
+        """``POST /v1/upgrade``: answered when the new code has loaded, before it takes over."""
+        supervisor = self._supervisor
+        version = await attach.upgrade(supervisor.launcher)
+        return {
+            "result": "upgrading",
+            "from": __version__,
+            "to": version,
+            "launcher": attach.shown(supervisor.launcher),
+        }
+
     def shutdown(self) -> None:
         """``POST /v1/shutdown``: as SIGTERM."""
         self._supervisor.end()
@@ -335,9 +364,13 @@ class Api:
             "strategy": spec.strategy,
             "config_version": status.config_version if status else "",
             "pending": status.pending if status else "",
+            "started": status.started if status else False,
             "ready": status.ready if status else False,
             "said": status.said if status else "",
             "cause": status.cause if status else "",
             "next_try_s": status.next_try_s if status else 0,
             "held": status.held if status else "",
+            "maintenance": self._supervisor.services.maintenance.reason(spec.name),
+            "restart": status.restart if status else "",
+            "withheld": status.withheld if status else "",
         }

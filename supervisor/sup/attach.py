@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sup import __version__
 from sup.edge.launcher_client import FD_VARIABLE, LauncherError, LauncherHost
@@ -76,6 +76,14 @@ async def follow(supervisor: Supervisor) -> None:
     finally:
         for wait in waits:
             wait.cancel()
+
+
+def shown(launcher: LauncherHost | None) -> dict[str, Any] | None:
+    """The launcher as the API shows it; None: there is none."""
+    if launcher is None:
+        return None
+    names = ("pid", "version", "protocol", "starts", "last_exit", "cgroups")
+    return {name: launcher.hello.get(name) for name in names}
 
 
 async def upgrade(launcher: LauncherHost | None) -> str:

@@ -11,7 +11,8 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -20,6 +21,9 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
+from sup.log_streams import own_line
+from sup.model.log_lines import LINES_DEFAULT, LINES_MAX, LogQuery, parse_when
+from sup.model.maintenance import ALL
 
 log = logging.getLogger("sup.gateway")
 
@@ -34,6 +38,8 @@ ANSWER_SECONDS = 300.0
 
 FOLLOW_SECONDS_MAX = 60
 """A question for events that have not happened yet is held this long at most, then asked again."""
+STREAM_SECONDS = 30.0
+"""A reader that takes nothing of a stream for so long is left."""
 
 STATUS_OF = {
     ExitCode.BAD_INPUT: 400,
@@ -78,6 +84,26 @@ class SupervisorApi(Protocol):
         """``{"health": word, "services": {...}}``: the worst health of the local services."""
         ...
 
+    def service_health(self, name: str) -> dict[str, Any]:
+        """The verdicts on one service here and the last results of each of its checks."""
+        ...
+
+    def report_health(self, name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the state that a service reports of itself: ``{"status", "output", "check"}``."""
+        ...
+
+    def maintenances(self) -> dict[str, Any]:
+        """``{"maintenance": [...]}``: what is out of use here, why, and for how long."""
+        ...
+
+    async def begin_maintenance(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a service (``*``: all) out of use: ``{"reason", "for_s"}``."""
+        ...
+
+    async def end_maintenance(self, name: str) -> dict[str, Any]:
+        """Take it back into use."""
+        ...
+
     async def events(
         self, since: int, follow_s: float, kinds: Sequence[str], service: str
     ) -> dict[str, Any]:
@@ -118,8 +144,16 @@ class SupervisorApi(Protocol):
         """Stop the process and forget the service."""
         ...
 
+    async def upgrade(self) -> dict[str, Any]:
+        """Have the code on disk take over: new supervisor and launcher, same services."""
+        ...
+
     async def depart(self, member: str) -> dict[str, Any]:
         """Declare a dead member (id or name) to have left for good."""
+        ...
+
+    def logs(self, name: str, query: LogQuery) -> AsyncGenerator[bytes]:
+        """Lines of a service's log as they are; ``b""`` when it is time to see who listens."""
         ...
 
     def shutdown(self) -> None:
@@ -142,12 +176,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back: a status, JSON bytes, and headers beside the usual ones."""
+    """What goes back: a status, JSON bytes, and headers beside the usual ones.
+
+    With a ``stream`` the body is what that gives, until it ends. Who takes nothing of it for
+    ``STREAM_SECONDS`` is left, with ``too_slow`` as the last words.
+    """
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    stream: AsyncGenerator[bytes] | None = None
+    too_slow: bytes = b""
 
 
 Handler = Callable[[SupervisorApi, Request], Awaitable[Answer]]
@@ -315,8 +355,8 @@ async def _apply(api: SupervisorApi, request: Request) -> Answer:
     return _json(result, headers={"ETag": f'"{result["version"]}"'})
 
 
-async def _start(api: SupervisorApi, request: Request) -> Answer:
-    _query(request, ())
+def _object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object."""
     try:
         asked = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -325,7 +365,28 @@ async def _start(api: SupervisorApi, request: Request) -> Answer:
         raise OperatorError("request is nested too deeply") from None
     if not isinstance(asked, dict):
         raise OperatorError("request is not a JSON object")
-    return _json(await api.start_service(asked), 201)
+    return asked
+
+
+async def _start(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(await api.start_service(_object(request)), 201)
+
+
+async def _report(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(api.report_health(request.captured["name"], _object(request)))
+
+
+async def _begin_maintenance(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    name = request.captured.get("name", ALL)
+    return _json(await api.begin_maintenance(name, _object(request)))
+
+
+async def _end_maintenance(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(await api.end_maintenance(request.captured.get("name", ALL)))
 
 
 async def _start_again(api: SupervisorApi, request: Request) -> Answer:
@@ -333,10 +394,54 @@ async def _start_again(api: SupervisorApi, request: Request) -> Answer:
     return _json(await api.set_desired(request.captured["name"], "up"))
 
 
+async def _logs(api: SupervisorApi, request: Request) -> Answer:
+    query = _query(request, ("lines", "since", "until", "follow", "format"))
+    form = query.get("format", "json" if _prefers_json(request.headers) else "text")
+    if form not in ("text", "json"):
+        raise OperatorError(f"query parameter format is {form[:50]!r}; it is text or json")
+    now_us = time.time_ns() // 1000
+    since, until = (
+        parse_when(query[key], f"query parameter {key}", now_us) if key in query else b""
+        for key in ("since", "until")
+    )
+    lines = _lines(query["lines"]) if "lines" in query else None if since else LINES_DEFAULT
+    asked = LogQuery(lines, since, until, _flag(query, "follow"), form == "json")
+    name = request.captured["name"]
+    return Answer(
+        200,
+        b"",
+        "application/x-ndjson" if asked.as_json else "text/plain",
+        {"X-Content-Type-Options": "nosniff"},
+        api.logs(name, asked),
+        own_line(f"nothing was read for {STREAM_SECONDS:.0f} s; ended", name, asked),
+    )
+
+
+def _lines(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= LINES_MAX):
+        raise OperatorError(
+            f"query parameter lines is {text[:50]!r}; it is 0 to {LINES_MAX}, or all"
+        )
+    return int(text)
+
+
+def _prefers_json(headers: Mapping[str, str]) -> bool:
+    """Whether Accept names JSON before plain text or anything."""
+    kinds = [part.split(";")[0].strip() for part in headers.get("accept", "").split(",")]
+    first = next((kind for kind in kinds if kind in _JSON_KINDS or kind in _TEXT_KINDS), "")
+    return first in _JSON_KINDS
+
+
 async def _shutdown(api: SupervisorApi, request: Request) -> Answer:
     _query(request, ())
     api.shutdown()
     return _json({"result": "stopping"}, 202)
+
+
+_JSON_KINDS = ("application/json", "application/x-ndjson")
+_TEXT_KINDS = ("text/plain", "text/*", "*/*")
 
 
 def _route(method: str, path: str, handler: Handler) -> tuple[str, re.Pattern[str], Handler]:
@@ -351,15 +456,24 @@ _ROUTES = (
     _route("GET", "/v1/services/{name}", _call("service", "name")),
     _route("GET", "/v1/census", _call("census")),
     _route("GET", "/v1/health", _health),
+    _route("GET", "/v1/services/{name}/health", _call("service_health", "name")),
+    _route("PUT", "/v1/services/{name}/health/ttl", _report),
+    _route("GET", "/v1/maintenance", _call("maintenances")),
+    _route("PUT", "/v1/maintenance", _begin_maintenance),
+    _route("DELETE", "/v1/maintenance", _end_maintenance),
+    _route("PUT", "/v1/services/{name}/maintenance", _begin_maintenance),
+    _route("DELETE", "/v1/services/{name}/maintenance", _end_maintenance),
     _route("GET", "/v1/events", _events),
     _route("GET", "/v1/groups/{group}/config", _config),
     _route("PUT", "/v1/groups/{group}/config", _apply),
     _route("POST", "/v1/services", _start),
+    _route("GET", "/v1/services/{name}/logs", _logs),
     _route("POST", "/v1/services/{name}/start", _start_again),
     _route("POST", "/v1/services/{name}/stop", _call("stop_service", "name")),
     _route("POST", "/v1/services/{name}/restart", _call("restart_service", "name")),
     _route("POST", "/v1/services/{name}/reset-failed", _call("reset_failed", "name")),
     _route("DELETE", "/v1/services/{name}", _call("unload_service", "name")),
     _route("POST", "/v1/members/{member}/depart", _call("depart", "member")),
+    _route("POST", "/v1/upgrade", _call("upgrade")),
     _route("POST", "/v1/shutdown", _shutdown),
 )

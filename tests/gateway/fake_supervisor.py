@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
+from sup.log_streams import LogStreams
+from sup.model.log_lines import LogQuery
 
 
 @dataclass
@@ -19,6 +22,9 @@ class FakeApi:
     versions: dict[str, str] = field(default_factory=dict)
     hold: asyncio.Event | None = None
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    logs_of: dict[str, Path] = field(default_factory=dict)
+    """Service to directory of its log; one that is taken out is unloaded."""
+    streams: LogStreams = field(default_factory=LogStreams)
 
     def status(self) -> dict[str, Any]:
         return {"version": "0.1.0", "name": "anna"}
@@ -38,6 +44,24 @@ class FakeApi:
 
     def health(self) -> dict[str, Any]:
         return {"health": self.health_word, "services": {}}
+
+    def service_health(self, name: str) -> dict[str, Any]:
+        return {"service": name, "health": self.health_word}
+
+    def report_health(self, name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+        self.calls.append(("report", name, dict(report)))
+        return {"result": "reported"}
+
+    def maintenances(self) -> dict[str, Any]:
+        return {"maintenance": []}
+
+    async def begin_maintenance(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        self.calls.append(("maintenance on", name, dict(request)))
+        return {"result": "in maintenance"}
+
+    async def end_maintenance(self, name: str) -> dict[str, Any]:
+        self.calls.append(("maintenance off", name))
+        return {"result": "ended"}
 
     async def events(
         self, since: int, follow_s: float, kinds: Sequence[str], service: str
@@ -86,6 +110,10 @@ class FakeApi:
     def service(self, name: str) -> dict[str, Any]:
         raise NotFoundError(f"no service {name}; loaded: none")
 
+    async def upgrade(self) -> dict[str, Any]:
+        self.calls.append(("upgrade",))
+        return {"result": "upgrading", "from": "1", "to": "2", "launcher": None}
+
     def reset_failed(self, name: str) -> dict[str, Any]:
         self.calls.append(("reset_failed", name))
         return {"service": name, "result": "reset"}
@@ -99,6 +127,11 @@ class FakeApi:
     async def depart(self, member: str) -> dict[str, Any]:
         self.calls.append(("depart", member))
         return {"member": member}
+
+    def logs(self, name: str, query: LogQuery) -> AsyncGenerator[bytes]:
+        if name not in self.logs_of:
+            raise NotFoundError(f"no service {name}; loaded: {', '.join(self.logs_of)}")
+        return self.streams.stream(self.logs_of[name], name, query, lambda: name in self.logs_of)
 
     def shutdown(self) -> None:
         self.calls.append(("shutdown",))

@@ -40,7 +40,12 @@ Examples:
 \b
 Signals:
   SIGTERM, SIGINT    stop the services, leave the ring, exit 0
+  SIGHUP             as 'sup upgrade': new code, same services
   SIGKILL            the services go on; the next 'sup run' on the state directory takes them over
+
+\b
+The process that you start is the launcher, a small parent of the services. The supervisor is
+its child: killed or crashed, it is started again and manages the same processes as before.
 
 \b
 Exit codes:
