@@ -172,7 +172,7 @@ class Services:
         self.host: ProcessHost = host or LocalHost()
         self._state_dir = state_dir
         self._specs_dir = state_dir / "specs"
-        self._plans_dir = state_dir / "plans"
+        self.plans_dir = state_dir / "plans"
         self._plugins = plugins
         self._configs = configs
         self._me = me
@@ -363,7 +363,7 @@ class Services:
     async def _load(self, spec: Spec) -> None:
         loaded = self.loaded.setdefault(spec.name, Loaded(spec))
         try:
-            compiled = await asyncio.to_thread(resolve, spec, self._plugins, self._plans_dir)
+            compiled = await asyncio.to_thread(resolve, spec, self._plugins, self.plans_dir)
             check_environment(spec.name, compiled)
         except OperatorError as error:
             self._set_problem(loaded, error.message)
@@ -532,7 +532,7 @@ class Services:
         Raises:
             OperatorError: the package, a template or a layer of configuration can't be used.
         """
-        compiled = await asyncio.to_thread(resolve, spec, self._plugins, self._plans_dir)
+        compiled = await asyncio.to_thread(resolve, spec, self._plugins, self.plans_dir)
         check_environment(spec.name, compiled)
         loaded = Loaded(spec, compiled)
         if ServicePaths.of(self._state_dir, spec.name).user_toml.exists():

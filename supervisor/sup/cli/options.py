@@ -151,8 +151,12 @@ def service_from(
     binds: Sequence[str] = (),
     binding_mode: str | None = None,
     bind_ready: bool = False,
+    *,
+    tell: bool = False,
 ) -> Spec:
     """The spec that a command line describes, checked as far as it can be from here.
+
+    ``tell`` prints what had to be guessed about a package on stderr.
 
     Raises:
         click.UsageError: options contradict each other.
@@ -174,6 +178,8 @@ def service_from(
         from sup.edge.package_dir import load_package
 
         package = load_package(package_dir.absolute())
+        for warning in package.warnings if tell else ():
+            click.echo(f"warning: {warning}", err=True)
         check_binds(package.plan, said["binds"])
         said |= {"name": package.plan.package.name, "package_dir": str(package_dir.absolute())}
     else:
