@@ -144,7 +144,10 @@ def launcher_main() -> Path:
 
 
 def become_launcher(state_dir: Path, log_format: str) -> None:
-    """Replace this process by the launcher, which starts our own command as the supervisor."""
+    """Replace this process by the launcher, which starts our own command as the supervisor.
+
+    For the ``sup`` command only: in any other program that command is somebody else's.
+    """
     os.environ.pop(FD_VARIABLE, None)
     sys.stdout.flush()
     sys.stderr.flush()

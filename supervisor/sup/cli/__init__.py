@@ -111,8 +111,15 @@ def cli() -> None:
     """
 
 
+class Program:
+    """Whether this process is the ``sup`` command itself, so that it may be replaced."""
+
+    is_sup = False
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the right code."""
+    Program.is_sup = args is None
     _open_closed_streams()
     sys.exit(run_command_line(args))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sup.cli import Program
 from sup.cli.options import (
     SecondsRange,
     service_from,
@@ -250,7 +251,12 @@ def _launcher_fd() -> int | None:
 
 def _supervise(options: SupervisorOptions, *, launcher: bool) -> int:
     """Give the process to the launcher, or to the supervisor until it ends."""
-    if "SUP_CHECK_ONLY" not in os.environ and launcher and options.launcher_fd is None:
+    if (
+        launcher
+        and Program.is_sup  # whoever calls this from a program of their own keeps their process
+        and options.launcher_fd is None
+        and "SUP_CHECK_ONLY" not in os.environ
+    ):
         from sup.attach import become_launcher
 
         become_launcher(options.state_dir, options.log_format)
