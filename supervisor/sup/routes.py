@@ -355,6 +355,13 @@ async def _apply(api: SupervisorApi, request: Request) -> Answer:
     return _json(result, headers={"ETag": f'"{result["version"]}"'})
 
 
+async def _service_health(api: SupervisorApi, request: Request) -> Answer:
+    """503 for a service that others should not use, as load balancers ask it."""
+    _query(request, ())
+    result = api.service_health(request.captured["name"])
+    return _json(result, 200 if result.get("ready") else 503)
+
+
 def _object(request: Request) -> dict[str, Any]:
     """The body as a JSON object."""
     try:
@@ -456,7 +463,7 @@ _ROUTES = (
     _route("GET", "/v1/services/{name}", _call("service", "name")),
     _route("GET", "/v1/census", _call("census")),
     _route("GET", "/v1/health", _health),
-    _route("GET", "/v1/services/{name}/health", _call("service_health", "name")),
+    _route("GET", "/v1/services/{name}/health", _service_health),
     _route("PUT", "/v1/services/{name}/health/ttl", _report),
     _route("GET", "/v1/maintenance", _call("maintenances")),
     _route("PUT", "/v1/maintenance", _begin_maintenance),
