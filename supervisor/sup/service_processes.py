@@ -37,6 +37,7 @@ from sup.edge.users import Credentials, resolve_credentials
 from sup.model.service_paths import ServicePaths
 from sup.model.spec import Spec
 from sup.policies import CheckContext
+from sup.service_hook_runs import HookRuns
 from sup.service_render import Fingerprint
 
 logger = logging.getLogger("sup.service")
@@ -53,6 +54,7 @@ class ServiceProcesses:
         environment: Mapping[str, str],
     ) -> None:
         self.member_id = ""
+        self.hook_runs = HookRuns(spec.name)
         self._spec = spec
         self._package = package
         self._plan = package.plan.service
@@ -136,19 +138,36 @@ class ServiceProcesses:
         """Remove the record: the process tree is gone."""
         await asyncio.to_thread(_remove, self._paths.process_json, self._paths.pid_file)
 
-    async def hook(self, name: str, timeout_s: float) -> HookResult:
-        """Run a hook of the package; one that can't be executed has no exit code and says why."""
+    async def hook(
+        self,
+        name: str,
+        default_s: float | None = None,
+        *,
+        at_most_s: float | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> HookResult:
+        """Run a hook of the package; one that can't be executed has no exit code and says why.
+
+        It may take what the plan says, else ``default_s``, else the default of its kind; and never
+        more than ``at_most_s``. How it ended is kept in ``hook_runs``; a bad end is an event.
+        """
+        timeout_s = self._plan.hooks.timeout_s(name, default_s)
+        if at_most_s is not None:
+            timeout_s = max(0.0, min(timeout_s, at_most_s))
         try:
-            return await run_hook(
+            result = await run_hook(
                 [str(self._paths.hook(name))],
                 directory=self._paths.root,
-                environment=self._environment(),
+                environment={**self._environment(), **(environment or {})},
                 mark=new_mark(self._mark_prefix),
                 timeout_s=timeout_s,
                 credentials=self._credentials,
+                separate=name == "suitability",
             )
         except ProcessError as error:
-            return HookResult(None, None, False, str(error), 0)
+            result = HookResult(None, None, False, str(error), 0)
+        self.hook_runs.ended(name, result)
+        return result
 
     def check_context(self, *, process_up: bool) -> CheckContext:
         """What a health check gets to know."""

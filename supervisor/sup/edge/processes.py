@@ -227,8 +227,11 @@ async def spawn(
     credentials: Credentials | None = None,
     umask: int = UMASK,
     fingerprint: str = "",
+    errors: int | None = None,
 ) -> Process:
     """Start a program in a session of its own; ``output`` (not taken over) gets stdout and stderr.
+
+    ``errors`` gets stderr in its place.
 
     Returns when the program is executed; takes a few milliseconds of the loop.
 
@@ -240,7 +243,7 @@ async def spawn(
     pause_s = 0.01
     for tries_left in reversed(range(TEXT_BUSY_TRIES)):
         try:
-            pid = _popen(argv, directory, environment, output, credentials, umask)
+            pid = _popen(argv, directory, environment, (output, errors), credentials, umask)
         except OSError as error:
             if error.errno != errno.ETXTBSY or not tries_left:
                 raise ProcessError(_why(argv[0], directory, error)) from None
@@ -307,7 +310,7 @@ def _popen(
     argv: Sequence[str],
     directory: str | Path,
     environment: Mapping[str, str],
-    output: int,
+    outputs: tuple[int, int | None],
     credentials: Credentials | None,
     umask: int,
 ) -> int:
@@ -316,8 +319,8 @@ def _popen(
         cwd=directory,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
+        stdout=outputs[0],
+        stderr=outputs[0] if outputs[1] is None else outputs[1],
         start_new_session=True,
         user=None if credentials is None else credentials.uid,
         group=None if credentials is None else credentials.gid,

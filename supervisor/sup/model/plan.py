@@ -17,6 +17,7 @@ from msgspec import Meta
 from sup.errors import OperatorError
 from sup.model.config_layers import parse_toml
 from sup.model.convert import convert_table, near
+from sup.model.hook_rules import HookTimes
 from sup.model.service_group import check_name
 
 PLAN_BYTES_MAX = 64 * 1024
@@ -76,6 +77,7 @@ class ServicePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: str | list[str] | None = None
     strict: bool = True
     exposes: list[str] = []
+    hooks: HookTimes = HookTimes()
     health: HealthPlan = HealthPlan()
 
     @property
