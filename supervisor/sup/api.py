@@ -195,6 +195,23 @@ class Api:
             check_types(patch, loaded.compiled.default, file="config")
             await services.dry_render(loaded, after)
 
+    def group_files(self, group: str) -> dict[str, Any]:
+        """``GET /v1/groups/{group}/files``. Raises ``OperatorError`` for what is no group's name."""
+        name = parse_service_group(group)
+        return {"group": str(name), "files": self._supervisor.files.answer(name)}
+
+    async def put_file(self, group: str, name: str, data: bytes) -> dict[str, Any]:
+        """``PUT /v1/groups/{group}/files/{name}``."""
+        answer = await self._supervisor.files.put(parse_service_group(group), name, data)
+        self._supervisor.refresh()
+        return answer
+
+    async def remove_file(self, group: str, name: str) -> dict[str, Any]:
+        """``DELETE /v1/groups/{group}/files/{name}``."""
+        answer = await self._supervisor.files.remove(parse_service_group(group), name)
+        self._supervisor.refresh()
+        return answer
+
     async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """``POST /v1/services``: load a service, or bring a loaded one to a new spec."""
         spec = spec_from(await self._named(dict(request)), "request")

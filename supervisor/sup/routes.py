@@ -90,6 +90,18 @@ class SupervisorApi(Protocol):
         """Merge (or replace by) a TOML document; ``ConflictError`` when ``if_version`` is old."""
         ...
 
+    def group_files(self, group: str) -> dict[str, Any]:
+        """``{"group", "files": [...]}``: the gossiped files of a group, without their bytes."""
+        ...
+
+    async def put_file(self, group: str, name: str, data: bytes) -> dict[str, Any]:
+        """Gossip a file to every member of a group."""
+        ...
+
+    async def remove_file(self, group: str, name: str) -> dict[str, Any]:
+        """Take a gossiped file back; ``NotFoundError`` when there is none."""
+        ...
+
     async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Load and start a service."""
         ...
@@ -307,6 +319,12 @@ async def _apply(api: SupervisorApi, request: Request) -> Answer:
     return _json(result, headers={"ETag": f'"{result["version"]}"'})
 
 
+async def _put_file(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    group, name = request.captured["group"], request.captured["name"]
+    return _json(await api.put_file(group, name, request.body))
+
+
 async def _start(api: SupervisorApi, request: Request) -> Answer:
     _query(request, ())
     try:
@@ -345,6 +363,9 @@ _ROUTES = (
     _route("GET", "/v1/events", _events),
     _route("GET", "/v1/groups/{group}/config", _config),
     _route("PUT", "/v1/groups/{group}/config", _apply),
+    _route("GET", "/v1/groups/{group}/files", _call("group_files", "group")),
+    _route("PUT", "/v1/groups/{group}/files/{name}", _put_file),
+    _route("DELETE", "/v1/groups/{group}/files/{name}", _call("remove_file", "group", "name")),
     _route("POST", "/v1/services", _start),
     _route("POST", "/v1/services/{name}/start", _start_again),
     _route("POST", "/v1/services/{name}/stop", _call("stop_service", "name")),

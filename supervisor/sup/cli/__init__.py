@@ -33,6 +33,7 @@ COMMANDS = {
     "health": "Show the health of this host's services.",
     "events": "Show what happened to this host's services lately.",
     "config": "Apply and show the configuration of a service group.",
+    "file": "Give files to the members of a service group.",
     "depart": "Declare a dead member to have left for good.",
     "plugin": "Show the plugins that are installed.",
     "demo": "Watch three supervisors form a ring and run a service.",
