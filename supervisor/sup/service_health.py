@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 
 from sup.model.health import OUTPUT_BYTES_MAX, CheckResult, Health
+from sup.model.health_plan import HealthPlan
 from sup.model.health_tally import HealthTally
-from sup.model.plan import HealthPlan
 from sup.policies import CheckContext, HealthCheck
 
 logger = logging.getLogger("sup.service")

@@ -54,6 +54,17 @@ def test_parse_full_plan_keeps_every_value() -> None:
     assert plan.service.health.failures_before_critical == 3
 
 
+def test_parse_startup_and_liveness_are_absent_unless_written() -> None:
+    """A plan without them has readiness alone; with them, each has defaults of its own."""
+    plan = parse_plan(b'[package]\nname = "app"', "plan.toml")
+    assert list(plan.service.probes) == ["readiness"]
+    text = b'[package]\nname = "app"\n[service.startup]\n[service.liveness]\nkind = "tcp"'
+    probes = parse_plan(text, "plan.toml").service.probes
+    assert list(probes) == ["startup", "readiness", "liveness"]
+    assert (probes["startup"].failures_before_critical, probes["startup"].interval) == (30, 5)
+    assert (probes["liveness"].failures_before_critical, probes["liveness"].kind) == (3, "tcp")
+
+
 def test_parse_name_alone_gives_documented_defaults() -> None:
     """The shortest plan is a name."""
     plan = parse_plan(b'[package]\nname = "app"', "plan.toml")
@@ -86,8 +97,17 @@ def test_argv_of_text_command_is_a_shell() -> None:
             "p: service: unknown key 'stop_timeot'; did you mean 'stop_timeout'?",
         ),
         ("[servce]", "p: unknown key 'servce'; did you mean 'service'?"),
-        ("[service.health]\nintervall = 1", "did you mean 'interval'?"),
+        ("[service.health]\nintervall = 1", "did you mean 'interval' or"),
         ("[service.health]\nqqq = 1", "unknown key 'qqq'; known: kind, interval"),
+        (
+            "[service.liveness]\nrestart_share = 0",
+            "p: service.liveness.restart_share: expected number > 0.0, got 0",
+        ),
+        ('[service.startup]\nkind = "a b"', "p: service.startup.kind 'a b' is not a name"),
+        (
+            "[service.health]\nfailures_before_warning = 1",
+            "service.health.failures_before_warning is 1, it must be less than",
+        ),
         ("[service]\nstop_timeout = nan", "p: service.stop_timeout"),
         ("[service]\ncommand = 3", "p: service.command: expected string or array, got integer"),
         ('[service]\ncommand = ["a", 3]', "p: service.command[1]: expected string, got integer"),

@@ -52,7 +52,7 @@ FLOORS: dict[int, str] = {
         sup.errors sup.policies sup.hookspecs sup.model sup.model.* sup.handlebars sup.handlebars.*
     """,
     # Edges: one outside thing each.
-    7: "sup.edge sup.edge.* sup.builtin sup.builtin.*",
+    7: "sup.edge sup.edge.* sup.builtin sup.builtin.* sup.launcher sup.launcher.*",
     # Assembly, and the façade for plugins.
     8: """
         sup.ring sup.service sup.service_* sup.services sup.group_configs sup.plugins sup.plugin_api

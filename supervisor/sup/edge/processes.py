@@ -6,6 +6,8 @@ death of the supervisor neither stops it nor breaks its pipes. It is identified 
 and boot id, never by the number alone, and watched through a pidfd in the event loop: its exit is
 seen at once and without polling. A supervisor that comes after one that was killed adopts the
 running process from the identity on disk; it is not our child then, so its exit status is unknown.
+``ProcessHost`` is the seam: ``LocalHost`` here starts children of its own, ``LauncherHost`` asks
+the launcher, whose children outlive the supervisor with their exit status.
 
 An exited process is kept unreaped until ``clear`` has swept what it left behind: as long as it is a
 zombie its number (and so its session and process group) can't become somebody else's. Everything
@@ -21,12 +23,15 @@ import os
 import secrets
 import signal
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
+from sup.edge.log_files import LOG_BYTES_MAX, LOG_FILES_MAX, open_log
 from sup.edge.process_tree import (
     KILL_DEADLINE_S,
     MARK_VARIABLE,
@@ -88,17 +93,98 @@ class Exit:
         return "unknown" if self.code is None else f"code {self.code}"
 
 
-class Process:
+@dataclass(frozen=True, slots=True)
+class LogTarget:
+    """Where the output of a service goes: ``directory/NAME.log`` and older ones beside it."""
+
+    directory: Path
+    name: str
+    max_bytes: int = LOG_BYTES_MAX
+    """Size at which the file is rotated, bytes."""
+    files: int = LOG_FILES_MAX
+    """How many files there are, the newest included; at least 1."""
+    line_bytes_max: int = 65536
+    """A longer line is split; only where a log engine stamps lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupLimits:
+    """Limits of a service's cgroup (v2); None leaves one to the kernel. Sources: cgroups(7)."""
+
+    memory_max: int | None = None
+    """Bytes; above it the kernel kills."""
+    memory_high: int | None = None
+    """Bytes; above it the kernel slows down and reclaims."""
+    tasks_max: int | None = None
+    cpu_weight: int | None = None
+    """1 to 10000; the kernel's default is 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnRequest:
+    """Everything about one start of one service."""
+
+    name: str
+    argv: Sequence[str]
+    directory: str
+    environment: Mapping[str, str]
+    mark: str
+    log: LogTarget
+    credentials: Credentials | None = None
+    umask: int = UMASK
+    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """``nofile`` and the like to (soft, hard); -1 is no limit. Names as in ``RLIMIT_NAMES``."""
+    oom_score_adjust: int | None = None
+    """-1000 to 1000; below the present value only with the right to."""
+    nice: int | None = None
+    """-20 to 19; below the present value only with the right to."""
+    cgroup: CgroupLimits | None = None
+    stop_signal: int = signal.SIGTERM
+    """With ``stop_timeout_s``: how the launcher stops it when no supervisor is there to do it."""
+    stop_timeout_s: float = 10.0
+    notify: bool = False
+    """Whether it gets a ``NOTIFY_SOCKET``."""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyState:
+    """What a service has said on its ``NOTIFY_SOCKET`` so far. Source: sd_notify(3)."""
+
+    ready: bool = False
+    status: str = ""
+    """Its last STATUS, one printable line of at most ``NOTIFY_STATUS_BYTES_MAX``."""
+    watchdog_at_s: float | None = None
+    """When it last said WATCHDOG=1, on the loop's clock; None: never."""
+    watchdog_trigger: bool = False
+    """It said WATCHDOG=trigger: it wants to be treated as hung."""
+    watchdog_us: int | None = None
+    """The interval that it asked for with WATCHDOG_USEC, or None."""
+    stopping: bool = False
+    reloading: bool = False
+    main_pid: int | None = None
+    """What it named with MAINPID; never trusted for a kill, only shown."""
+    extend_timeout_us: int = 0
+    """The last EXTEND_TIMEOUT_USEC, and when it came."""
+    extended_at_s: float = 0.0
+
+
+NOTIFY_STATUS_BYTES_MAX = 512
+
+
+class Process(ABC):
     """A running or just exited process, watched by the event loop that made this object."""
 
-    def __init__(self, identity: ProcessIdentity, pidfd: int, *, adopted: bool) -> None:
+    def __init__(self, identity: ProcessIdentity, *, adopted: bool, notify: bool = False) -> None:
         self.identity = identity
         self.adopted = adopted
         self.exit: Exit | None = None
-        self._pidfd = pidfd
+        self.notifications: NotifyState | None = NotifyState() if notify else None
+        """None: it has no ``NOTIFY_SOCKET``."""
+        self.notified = asyncio.Event()
+        """Set at each change of ``notifications``; the reader clears it."""
         self._loop = asyncio.get_running_loop()
         self._exited = asyncio.Event()
-        self._loop.add_reader(pidfd, self._handle_exit)
 
     @property
     def pid(self) -> int:
@@ -110,18 +196,9 @@ class Process:
         assert self.exit is not None
         return self.exit
 
+    @abstractmethod
     def signal(self, number: int) -> None:
         """Send ``number`` to the process group; nothing once the process has exited."""
-        if self.exit is not None:
-            return
-        try:
-            if os.getpgid(self.pid) == self.pid:
-                os.killpg(self.pid, number)
-            else:
-                signal.pidfd_send_signal(self._pidfd, number)
-        except (ProcessLookupError, PermissionError):
-            # Exited just now, or a set-uid program; the pidfd or the deadline of `stop` tells.
-            return
 
     async def stop(self, number: int, timeout_s: float) -> list[int]:
         """Signal the whole tree, give it ``timeout_s``, then SIGKILL what is left of it.
@@ -159,8 +236,75 @@ class Process:
         """
         return await _finish(self._clear())
 
+    @abstractmethod
     def detach(self) -> None:
         """Stop watching and leave the process alone, for another supervisor to adopt."""
+
+    @abstractmethod
+    async def _clear(self) -> list[int]: ...
+
+    def _signal_outside_group(self, number: int) -> None:
+        identity = self.identity
+        for stat in find_tree(identity.pid, identity.start_ticks, identity.mark):
+            if stat.group != identity.pid:
+                send_signal(stat, number)
+
+    def _tree(self) -> list[int]:
+        identity = self.identity
+        return [s.pid for s in find_tree(identity.pid, identity.start_ticks, identity.mark)]
+
+    def _ended(self, end: Exit) -> None:
+        self.exit = end
+        self._exited.set()
+
+
+class ProcessHost(Protocol):
+    """Where services are started: as children of this process, or of the launcher."""
+
+    @property
+    def has_launcher(self) -> bool:
+        """Whether what is started here keeps its parent when this process dies."""
+        ...
+
+    async def spawn(self, request: SpawnRequest) -> Process:
+        """Start a service in a session of its own; returns when its program is executed.
+
+        Raises:
+            ProcessError: it could not be executed; nothing is left behind.
+            OperatorError: its log can't be opened.
+        """
+        ...
+
+    async def adopt(self, name: str, identity: ProcessIdentity | None) -> Process | None:
+        """The process of ``name`` that an earlier supervisor left, or None.
+
+        ``identity`` is what is on record. One that has ended meanwhile is found only where
+        there is a launcher; its ``exit`` is set then.
+        """
+        ...
+
+
+class LocalProcess(Process):
+    """A child of this process, or a stranger that was adopted: watched through its pidfd."""
+
+    def __init__(self, identity: ProcessIdentity, pidfd: int, *, adopted: bool) -> None:
+        super().__init__(identity, adopted=adopted)
+        self._pidfd = pidfd
+        self._loop.add_reader(pidfd, self._handle_exit)
+
+    def signal(self, number: int) -> None:
+        if self.exit is not None:
+            return
+        try:
+            if os.getpgid(self.pid) == self.pid:
+                os.killpg(self.pid, number)
+            else:
+                signal.pidfd_send_signal(self._pidfd, number)
+        except (ProcessLookupError, PermissionError):
+            # Exited just now, or a set-uid program; the pidfd or the deadline of `stop` tells.
+            return
+
+    def detach(self) -> None:
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
@@ -178,20 +322,9 @@ class Process:
         self._release()
         return left
 
-    def _signal_outside_group(self, number: int) -> None:
-        identity = self.identity
-        for stat in find_tree(identity.pid, identity.start_ticks, identity.mark):
-            if stat.group != identity.pid:
-                send_signal(stat, number)
-
-    def _tree(self) -> list[int]:
-        identity = self.identity
-        return [s.pid for s in find_tree(identity.pid, identity.start_ticks, identity.mark)]
-
     def _handle_exit(self) -> None:
         self._loop.remove_reader(self._pidfd)
-        self.exit = self._wait_status(os.WNOWAIT) or Exit()
-        self._exited.set()
+        self._ended(self._wait_status(os.WNOWAIT) or Exit())
 
     def _wait_status(self, flags: int) -> Exit | None:
         try:
@@ -228,7 +361,7 @@ async def spawn(
     umask: int = UMASK,
     fingerprint: str = "",
     errors: int | None = None,
-) -> Process:
+) -> LocalProcess:
     """Start a program in a session of its own; ``output`` (not taken over) gets stdout and stderr.
 
     ``errors`` gets stderr in its place.
@@ -257,10 +390,10 @@ async def spawn(
     stat = read_stat(pid)
     assert stat is not None
     identity = ProcessIdentity(pid, stat.start_ticks, boot_id(), mark, fingerprint)
-    return Process(identity, os.pidfd_open(pid), adopted=False)
+    return LocalProcess(identity, os.pidfd_open(pid), adopted=False)
 
 
-def adopt(identity: ProcessIdentity) -> Process | None:
+def adopt(identity: ProcessIdentity) -> LocalProcess | None:
     """Take over a process that an earlier supervisor started; None when it runs no more."""
     if identity.boot_id != boot_id():
         return None
@@ -274,7 +407,34 @@ def adopt(identity: ProcessIdentity) -> Process | None:
     if stat is None or stat.dead or stat.start_ticks != identity.start_ticks:
         os.close(pidfd)
         return None
-    return Process(identity, pidfd, adopted=True)
+    return LocalProcess(identity, pidfd, adopted=True)
+
+
+class LocalHost:
+    """Services as children of this process: ``sup run --no-launcher``, and tests."""
+
+    has_launcher = False
+
+    async def spawn(self, request: SpawnRequest) -> Process:
+        output = await asyncio.to_thread(
+            open_log, request.log.directory / f"{request.log.name}.log"
+        )
+        try:
+            return await spawn(
+                request.argv,
+                directory=request.directory,
+                environment=request.environment,
+                mark=request.mark,
+                output=output,
+                credentials=request.credentials,
+                umask=request.umask,
+                fingerprint=request.fingerprint,
+            )
+        finally:
+            os.close(output)
+
+    async def adopt(self, name: str, identity: ProcessIdentity | None) -> Process | None:
+        return None if identity is None else adopt(identity)
 
 
 def save_identity(path: Path, identity: ProcessIdentity) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,13 @@ from msgspec import Meta
 from sup.errors import OperatorError
 from sup.model.config_layers import parse_toml
 from sup.model.convert import convert_table, near
+from sup.model.health_plan import (
+    HealthPlan,
+    LivenessPlan,
+    ProbePlan,
+    StartupPlan,
+    check_probe,
+)
 from sup.model.hook_rules import HookTimes
 from sup.model.service_group import check_name
 
@@ -31,8 +38,6 @@ WRAPPED = "-"
 
 Text = Annotated[str, Meta(max_length=1024)]
 Seconds = Annotated[float, Meta(ge=0.0, le=86400.0)]
-PositiveSeconds = Annotated[float, Meta(gt=0.0, le=86400.0)]
-Count = Annotated[int, Meta(ge=1, le=1000)]
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}")
 
@@ -45,21 +50,6 @@ class PackageMeta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str = "0"
     description: Text = ""
     license: Text = ""
-
-
-class HealthPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[service.health]``: which kind of check, how often (seconds), and how many results make a
-    change.
-
-    ``settings`` is free: it belongs to the kind of check (``[service.health.settings]``).
-    """
-
-    kind: str = "exec"
-    interval: PositiveSeconds = 30.0
-    timeout: PositiveSeconds = 10.0
-    failures_before_critical: Count = 1
-    successes_before_passing: Count = 1
-    settings: dict[str, Any] = {}
 
 
 class ServicePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +69,14 @@ class ServicePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exposes: list[str] = []
     hooks: HookTimes = HookTimes()
     health: HealthPlan = HealthPlan()
+    startup: StartupPlan | None = None
+    liveness: LivenessPlan | None = None
+
+    @property
+    def probes(self) -> dict[str, ProbePlan]:
+        """The checks there are, by the name of their verdict: ``startup``, ``readiness`` …"""
+        probes = {"startup": self.startup, "readiness": self.health, "liveness": self.liveness}
+        return {name: probe for name, probe in probes.items() if probe is not None}
 
     @property
     def argv(self) -> tuple[str, ...] | None:
@@ -127,7 +125,13 @@ def parse_plan(data: bytes, file: str) -> Plan:
             f"{file}: package.version {plan.package.version!r:.80} is not a version;"
             " use letters, digits and . _ + ~ -, at most 64"
         )
-    check_name(plan.service.health.kind, f"{file}: service.health.kind")
+    for where, probe in (
+        ("health", plan.service.health),
+        ("startup", plan.service.startup),
+        ("liveness", plan.service.liveness),
+    ):
+        if probe is not None:
+            check_probe(probe, f"{file}: service.{where}")
     for what, names in (
         ("exports", plan.exports),
         ("binds", plan.binds),

@@ -1,0 +1,1 @@
+"""The launcher: the small parent of the services and of the supervisor. See ``loop``."""
