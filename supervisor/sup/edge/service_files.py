@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -81,11 +82,17 @@ def _same(folder: int, name: str, data: bytes) -> bool:
         descriptor = os.open(name, flags, dir_fd=folder)
     except OSError:
         return False
-    with open(descriptor, "rb") as file:
-        try:
-            return file.read(len(data) + 1) == data
-        except OSError:
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return False
+        found = b""
+        while part := os.read(descriptor, len(data) + 1 - len(found)):
+            found += part
+        return found == data
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _replace(folder: int, name: str, data: bytes, owner: Owner | None) -> None:
