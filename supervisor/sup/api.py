@@ -31,6 +31,7 @@ from sup.model.config_layers import check_types, parse_toml
 from sup.model.health import Health
 from sup.model.service_group import ServiceGroup, parse_service_group
 from sup.model.spec import Spec, spec_from
+from sup.service_status import NO_DEATHS
 from sup.services import Loaded
 
 if TYPE_CHECKING:
@@ -109,6 +110,19 @@ class Api:
     def services(self) -> dict[str, Any]:
         """``GET /v1/services``: those of this host."""
         return {"services": self._services()}
+
+    def service(self, name: str) -> dict[str, Any]:
+        """``GET /v1/services/{name}``: the row of ``/v1/services``, and its deaths."""
+        loaded = self._loaded(name)
+        tally = loaded.service.status().tally if loaded.service is not None else NO_DEATHS
+        return {
+            **self._service(loaded),
+            "deaths": [
+                {"cause": d.cause.value, "how": d.how, "at_s": d.at_s, "up_s": d.up_s}
+                for d in tally.deaths
+            ],
+            "deaths_total": tally.total,
+        }
 
     def census(self) -> dict[str, Any]:
         """``GET /v1/census``."""
@@ -236,13 +250,24 @@ class Api:
 
     async def restart_service(self, name: str) -> dict[str, Any]:
         """``POST /v1/services/{name}/restart``."""
-        services = self._supervisor.services
-        services.spec(name)
-        loaded = services.loaded[name]
+        loaded = self._loaded(name)
         if loaded.service is None:
             raise ConflictError(f'service "{name}" can\'t run: {loaded.problem}')
         await loaded.service.restart()
         return self._service(loaded)
+
+    def reset_failed(self, name: str) -> dict[str, Any]:
+        """``POST /v1/services/{name}/reset-failed``."""
+        loaded = self._loaded(name)
+        if loaded.service is None:
+            raise ConflictError(f'service "{name}" can\'t run: {loaded.problem}')
+        loaded.service.reset_failed()
+        return {"service": name, "result": "reset"}
+
+    def _loaded(self, name: str) -> Loaded:
+        services = self._supervisor.services
+        services.spec(name)
+        return services.loaded[name]
 
     async def unload_service(self, name: str) -> dict[str, Any]:
         """``DELETE /v1/services/{name}``: stop it and forget it."""
@@ -281,6 +306,8 @@ class Api:
 
     async def _wish(self, spec: Spec) -> dict[str, Any]:
         loaded = await self._supervisor.services.wish(spec)
+        if spec.desired == "up" and loaded.service is not None:
+            loaded.service.try_again()
         if spec.desired == "up" and loaded.service is not None:
             # What fails at once, such as a program that is not there, belongs in this answer.
             for _ in range(SETTLE_POLLS):
@@ -325,4 +352,9 @@ class Api:
             "strategy": spec.strategy,
             "config_version": status.config_version if status else "",
             "pending": status.pending if status else "",
+            "ready": status.ready if status else False,
+            "said": status.said if status else "",
+            "cause": status.cause if status else "",
+            "next_try_s": status.next_try_s if status else 0,
+            "held": status.held if status else "",
         }

@@ -66,6 +66,10 @@ class SupervisorApi(Protocol):
         """``{"services": [...]}``: the services loaded on this host."""
         ...
 
+    def service(self, name: str) -> dict[str, Any]:
+        """One service loaded on this host, with its deaths."""
+        ...
+
     def census(self) -> dict[str, Any]:
         """``{"groups": {...}}``: every service group with its members."""
         ...
@@ -116,6 +120,10 @@ class SupervisorApi(Protocol):
 
     async def restart_service(self, name: str) -> dict[str, Any]:
         """Stop the process and start it again."""
+        ...
+
+    def reset_failed(self, name: str) -> dict[str, Any]:
+        """Forget the deaths of a service, and try again if it had failed."""
         ...
 
     async def unload_service(self, name: str) -> dict[str, Any]:
@@ -358,6 +366,7 @@ _ROUTES = (
     _route("GET", "/v1/members", _call("members")),
     _route("GET", "/v1/members/{member}/why", _call("why", "member")),
     _route("GET", "/v1/services", _call("services")),
+    _route("GET", "/v1/services/{name}", _call("service", "name")),
     _route("GET", "/v1/census", _call("census")),
     _route("GET", "/v1/health", _health),
     _route("GET", "/v1/events", _events),
@@ -370,6 +379,7 @@ _ROUTES = (
     _route("POST", "/v1/services/{name}/start", _start_again),
     _route("POST", "/v1/services/{name}/stop", _call("stop_service", "name")),
     _route("POST", "/v1/services/{name}/restart", _call("restart_service", "name")),
+    _route("POST", "/v1/services/{name}/reset-failed", _call("reset_failed", "name")),
     _route("DELETE", "/v1/services/{name}", _call("unload_service", "name")),
     _route("POST", "/v1/members/{member}/depart", _call("depart", "member")),
     _route("POST", "/v1/shutdown", _shutdown),

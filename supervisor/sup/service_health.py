@@ -47,6 +47,10 @@ class HealthWatch:
         self.since_s = int(time.time())
         self.changed = asyncio.Event()
         """Set whenever the verdict changes."""
+        self.wake: asyncio.Event | None = None
+        """Set, when there is one, together with ``wants_restart``."""
+        self.wants_restart = ""
+        """Why the process should be started anew; empty: it need not."""
         self.checked = asyncio.Event()
         """Set when the first check has run."""
         self._name = name
@@ -67,6 +71,11 @@ class HealthWatch:
         before = self._tally.verdict
         self._tally.force(verdict)
         self._news(before, output)
+
+    def take_restart(self) -> str:
+        """The wish for a restart, which is no wish any more."""
+        reason, self.wants_restart = self.wants_restart, ""
+        return reason
 
     def check_soon(self) -> None:
         """Do the next check now rather than at its time."""

@@ -13,27 +13,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from sup.edge.hooks import HookResult, run_hook
-from sup.edge.log_files import LOOK_MAX_S, LogBound, open_log
+from sup.edge.log_files import LOOK_MAX_S, LogBound
 from sup.edge.process_tree import MARK_VARIABLE, kill_marked
 from sup.edge.processes import (
+    CgroupLimits,
+    LocalHost,
+    LogTarget,
     Process,
     ProcessError,
-    adopt,
+    ProcessHost,
+    SpawnRequest,
     load_identity,
     new_mark,
     save_identity,
-    spawn,
 )
 from sup.edge.render_files import CompiledPackage, RenderedFile, write_rendered
 from sup.edge.service_dir import mark_prefix, prepare_directory, service_environment
 from sup.edge.users import Credentials, resolve_credentials
+from sup.model.readiness import Rules
 from sup.model.service_paths import ServicePaths
 from sup.model.spec import Spec
 from sup.policies import CheckContext
@@ -52,8 +55,11 @@ class ServiceProcesses:
         package: CompiledPackage,
         paths: ServicePaths,
         environment: Mapping[str, str],
+        host: ProcessHost | None = None,
     ) -> None:
+        """``host`` starts the service; without one it is a child of this process."""
         self.member_id = ""
+        self._host = host or LocalHost()
         self.hook_runs = HookRuns(spec.name)
         self._spec = spec
         self._package = package
@@ -105,24 +111,44 @@ class ServiceProcesses:
         Raises:
             ProcessError, OperatorError: it could not be executed, or its log can't be opened.
         """
-        output = await asyncio.to_thread(open_log, self._log_path)
-        try:
-            return await spawn(
-                self._argv(),
-                directory=self._paths.root,
-                environment=self._environment(),
+        plan = self._plan
+        rules = Rules.of(plan)
+        environment = self._environment() | plan.environment
+        if plan.watchdog:
+            # No WATCHDOG_PID: the number is not known before the program runs, and without it the
+            # period is meant for whoever reads it (sd_watchdog_enabled(3)).
+            environment["WATCHDOG_USEC"] = str(round(plan.watchdog * 1_000_000))
+        return await self._host.spawn(
+            SpawnRequest(
+                name=self._spec.name,
+                argv=self._argv(),
+                directory=plan.directory or str(self._paths.root),
+                environment=environment,
                 mark=new_mark(self._mark_prefix),
-                output=output,
+                log=LogTarget(
+                    self._paths.logs,
+                    self._spec.name,
+                    max_bytes=plan.log.bytes_max,
+                    files=plan.log.files,
+                    line_bytes_max=plan.log.line_bytes_max,
+                ),
                 credentials=self._credentials,
+                umask=plan.umask_bits,
+                rlimits=plan.limits.given,
+                oom_score_adjust=plan.oom_score_adjust,
+                nice=plan.nice,
+                cgroup=CgroupLimits(**plan.resources.given) if plan.resources.given else None,
+                stop_signal=plan.stop_signal_number,
+                stop_timeout_s=plan.stop_timeout,
+                notify=rules.listens,
                 fingerprint=str(fingerprint),
             )
-        finally:
-            os.close(output)
+        )
 
     async def adopt(self) -> Process | None:
-        """The process that an earlier supervisor recorded, if it still runs."""
+        """The process that an earlier supervisor left: it runs, or a launcher kept its end."""
         identity = await asyncio.to_thread(load_identity, self._paths.process_json)
-        return None if identity is None else adopt(identity)
+        return await self._host.adopt(self._spec.name, identity)
 
     async def record(self, process: Process, fingerprint: Fingerprint) -> None:
         """Write down which process runs and what it was configured with."""

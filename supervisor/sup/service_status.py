@@ -12,13 +12,19 @@ import logging
 import time
 from dataclasses import dataclass
 
+from sup import events
 from sup.edge.render_files import CompiledPackage
+from sup.model.death_tally import DeathTally
 from sup.model.health import Health
 from sup.model.process_state import Event, State, next_state
+from sup.model.restart import Cause
 from sup.model.spec import Spec
 from sup.service_health import HealthWatch
 
 logger = logging.getLogger("sup.service")
+
+
+NO_DEATHS = DeathTally()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,17 @@ class ServiceStatus:
     package: str
     topology: str
     strategy: str
+    ready: bool = False
+    """Its process counts as started by its type."""
+    said: str = ""
+    """The last STATUS of a service that speaks over ``NOTIFY_SOCKET``."""
+    cause: str = ""
+    """Why it ended the last time, one word of ``sup.model.restart.Cause``; may be empty."""
+    next_try_s: int = 0
+    """When it is started again; 0: not by time."""
+    held: str = ""
+    """What a start waits for outside of the service; empty when nothing holds it."""
+    tally: DeathTally = NO_DEATHS
 
 
 class StatusBoard:
@@ -60,12 +77,22 @@ class StatusBoard:
         self.changed = asyncio.Event()
         self.reason = ""
         self.pending = ""
+        self.said = ""
+        self.held = ""
         self._spec = spec
         self._ident = package.plan.ident
         self._health = health
         health.changed = self.changed
 
-    def status(self, *, desired_up: bool) -> ServiceStatus:
+    def status(
+        self,
+        *,
+        desired_up: bool,
+        ready: bool,
+        next_try_s: int,
+        cause: Cause | None,
+        tally: DeathTally,
+    ) -> ServiceStatus:
         """What is known now, as one value."""
         return ServiceStatus(
             name=self._spec.name,
@@ -85,16 +112,25 @@ class StatusBoard:
             package=self._ident,
             topology=self._spec.topology,
             strategy=self._spec.strategy,
+            ready=ready,
+            said=self.said,
+            cause="" if cause is None else cause.value,
+            next_try_s=next_try_s,
+            held=self.held,
+            tally=tally,
         )
 
     def enter(self, event: Event, reason: str = "") -> None:
         """Go to the state after ``event``; an illegal one raises and changes nothing."""
         before, self.state = self.state, next_state(self.state, event)
+        self.held = ""
         self.explain(reason)
         if before is self.state:
             return
         self.since_s = int(time.time())
         self.changed.set()
+        text = f"{self.state.value}: {reason}" if reason else self.state.value
+        events.tell("process", self._spec.name, text, was=before.value)
         bad = self.state in (State.BACKOFF, State.FAILED)
         logger.log(
             logging.WARNING if bad else logging.INFO,
@@ -120,6 +156,11 @@ class StatusBoard:
             logger.warning("service problem name=%s reason=%r", self._spec.name, reason)
         self.explain(reason)
 
+    def hold(self, reason: str) -> None:
+        """Show what the start waits for."""
+        self.problem(f"start is held: {reason}")
+        self.held = reason
+
     def pend(self, what: str) -> None:
         """Show a change that waits, and for what; empty: none waits."""
         if what != self.pending:
@@ -127,6 +168,12 @@ class StatusBoard:
             self.changed.set()
             if what:
                 logger.info("service pending name=%s what=%r", self._spec.name, what)
+
+    def says(self, said: str) -> None:
+        """Show the service's own words."""
+        if said != self.said:
+            self.said = said
+            self.changed.set()
 
     def has_config(self, version: str) -> None:
         """The running process has this version of the group's configuration."""

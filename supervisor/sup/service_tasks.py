@@ -73,6 +73,10 @@ class Callers:
         taken._waiting, self._waiting = self._waiting, []
         return taken
 
+    def join(self, others: Callers) -> None:
+        """``others`` wait for the same from now on."""
+        self._waiting += others.take()._waiting
+
     def answer(self) -> None:
         """It is done."""
         for done in self.take()._waiting:

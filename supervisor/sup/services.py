@@ -9,7 +9,6 @@ and running the command are the same thing.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import os
 import random
@@ -317,6 +316,7 @@ class Services:
             strategy=self._plugins.strategies[spec.strategy],
             rng=self._rng,
             environment=_inherited(os.environ),
+            gates=(loaded.gate,),
         )
         loaded.service.set_desired(spec.desired == "up")
         self._refresh(loaded)
@@ -386,8 +386,6 @@ class Services:
             self._set_problem(loaded, error.message)
             return
         self._set_problem(loaded, "")
-        if decision.may_start and loaded.gate is not None and (why := loaded.gate.held()):
-            decision = dataclasses.replace(decision, may_start=False, reason=why)
         group = self._census.group(loaded.spec.name, loaded.spec.group)
         loaded.service.update(context, decision, group, self._me, held.version)
 

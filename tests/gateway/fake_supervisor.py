@@ -97,6 +97,13 @@ class FakeApi:
             await self.hold.wait()
         return {"service": name}
 
+    def service(self, name: str) -> dict[str, Any]:
+        raise NotFoundError(f"no service {name}; loaded: none")
+
+    def reset_failed(self, name: str) -> dict[str, Any]:
+        self.calls.append(("reset_failed", name))
+        return {"service": name, "result": "reset"}
+
     async def restart_service(self, name: str) -> dict[str, Any]:
         raise NotFoundError(f"no service {name}; loaded: none")
 

@@ -93,8 +93,8 @@ def test_argv_of_text_command_is_a_shell() -> None:
         ("[service]\nstop_timeout = true", "p: service.stop_timeout: expected number, got boolean"),
         ("[service]\nstop_timeout = -1", "p: service.stop_timeout: expected number >= 0.0, got -1"),
         (
-            "[service]\nstop_timeot = 1",
-            "p: service: unknown key 'stop_timeot'; did you mean 'stop_timeout'?",
+            "[service]\nexposs = []",
+            "p: service: unknown key 'exposs'; did you mean 'exposes'?",
         ),
         ("[servce]", "p: unknown key 'servce'; did you mean 'service'?"),
         ("[service.health]\nintervall = 1", "did you mean 'interval' or"),

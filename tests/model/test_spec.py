@@ -56,7 +56,7 @@ def test_service_group_of_spec_is_name_and_group() -> None:
         ({"name": "a", "package_dir": ""}, "f: package_dir '' is not a path"),
         ({"command": "x"}, "f: 'name' is missing; add it"),
         ({"name": "a/b", "command": "x"}, "f: name 'a/b' is not a name"),
-        ({"name": "a", "command": "x", "desired": "on"}, "f: desired: invalid enum value 'on'"),
+        ({"name": "a", "command": "x", "desired": "on"}, "f: desired: 'on' is not one of down, up"),
         ({"name": "a", "command": "x", "topolgy": "leader"}, "did you mean 'topology'?"),
         ({"name": "a", "command": "x", "health_interval": 0}, "f: health_interval: expected"),
         ({"name": "a", "command": "x", "binds": {"db": "pg"}}, "f: binds.db: service group 'pg'"),

@@ -36,6 +36,8 @@ PURE_EXCEPTIONS = {
     ("sup.model.render_context", "pathlib"),  # the same
     ("sup_core.simulator", "sys"),  # to hear of exceptions that C code could only swallow
     ("sup.model.plan", "signal"),  # names of signals, none is sent or handled
+    ("sup.model.process_plan", "signal"),  # the same
+    ("sup.model.restart", "signal"),  # the same
 }
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "stop": "Stop a service.",
     "restart": "Stop a service and start it again.",
     "status": "Show this supervisor, its ring and its services.",
+    "svc": "Look at one service closely, and get it out of a failure.",
     "members": "List the members of the ring.",
     "services": "List the services on this host.",
     "census": "Show every service group and who is in it.",

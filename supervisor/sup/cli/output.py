@@ -31,6 +31,7 @@ COLOURS = {
     "dead": "red",
     "failed": "red",
     "critical": "red",
+    "done": "green",
     "left": "bright_black",
     "down": "bright_black",
     "unknown": "bright_black",

@@ -1,4 +1,4 @@
-"""``sup status``: one supervisor at a glance."""
+"""``sup status``: one supervisor at a glance, or one of its services."""
 
 from __future__ import annotations
 
@@ -6,17 +6,32 @@ from typing import Any
 
 import click
 
-from sup.cli.client import Client
+from sup.cli.client import Client, segment
+from sup.cli.names import service_names
 from sup.cli.options import read_options
 from sup.cli.output import duration, paint, show
 from sup.cli.services import services_table
+from sup.cli.svc import service_view
 from sup.model.plain_text import one_line
 
+EPILOG = """
+\b
+Examples:
+  sup status                 this supervisor, its ring and its services
+  sup status redis           one service, as 'sup svc status redis'
+  sup status --json
+"""
 
-@click.command()
+
+@click.command(epilog=EPILOG)
+@click.argument("name", required=False, shell_complete=service_names)
 @read_options
-def command(client: Client, as_json: bool, watch: bool) -> None:
-    """Show this supervisor, its ring and its services."""
+def command(client: Client, name: str | None, as_json: bool, watch: bool) -> None:
+    """Show this supervisor, its ring and its services; with NAME, that service closely."""
+    if name is not None:
+        path = f"/v1/services/{segment(name)}"
+        show(lambda: client.get(path), service_view, as_json=as_json, watch=watch)
+        return
     show(lambda: client.get("/v1/status"), view, as_json=as_json, watch=watch)
 
 

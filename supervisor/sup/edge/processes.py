@@ -45,6 +45,7 @@ from sup.edge.process_tree import (
 )
 from sup.edge.state_files import write_durable
 from sup.edge.users import Credentials
+from sup.model.notify import Notified
 
 UMASK = 0o027
 """What a service's files start with: nothing for others."""
@@ -83,13 +84,16 @@ class Exit:
 
     code: int | None = None
     signal: int | None = None
+    core: bool = False
+    """It left a core dump."""
 
     def __str__(self) -> str:
         if self.signal is not None:
+            dumped = " (core dumped)" if self.core else ""
             try:
-                return f"signal {signal.Signals(self.signal).name}"
+                return f"signal {signal.Signals(self.signal).name}{dumped}"
             except ValueError:
-                return f"signal {self.signal}"
+                return f"signal {self.signal}{dumped}"
         return "unknown" if self.code is None else f"code {self.code}"
 
 
@@ -147,31 +151,6 @@ class SpawnRequest:
     fingerprint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NotifyState:
-    """What a service has said on its ``NOTIFY_SOCKET`` so far. Source: sd_notify(3)."""
-
-    ready: bool = False
-    status: str = ""
-    """Its last STATUS, one printable line of at most ``NOTIFY_STATUS_BYTES_MAX``."""
-    watchdog_at_s: float | None = None
-    """When it last said WATCHDOG=1, on the loop's clock; None: never."""
-    watchdog_trigger: bool = False
-    """It said WATCHDOG=trigger: it wants to be treated as hung."""
-    watchdog_us: int | None = None
-    """The interval that it asked for with WATCHDOG_USEC, or None."""
-    stopping: bool = False
-    reloading: bool = False
-    main_pid: int | None = None
-    """What it named with MAINPID; never trusted for a kill, only shown."""
-    extend_timeout_us: int = 0
-    """The last EXTEND_TIMEOUT_USEC, and when it came."""
-    extended_at_s: float = 0.0
-
-
-NOTIFY_STATUS_BYTES_MAX = 512
-
-
 class Process(ABC):
     """A running or just exited process, watched by the event loop that made this object."""
 
@@ -179,8 +158,8 @@ class Process(ABC):
         self.identity = identity
         self.adopted = adopted
         self.exit: Exit | None = None
-        self.notifications: NotifyState | None = NotifyState() if notify else None
-        """None: it has no ``NOTIFY_SOCKET``."""
+        self.notifications: Notified | None = Notified() if notify else None
+        """What it has said on its ``NOTIFY_SOCKET``; None: it has none."""
         self.notified = asyncio.Event()
         """Set at each change of ``notifications``; the reader clears it."""
         self._loop = asyncio.get_running_loop()
@@ -197,22 +176,28 @@ class Process(ABC):
         return self.exit
 
     @abstractmethod
-    def signal(self, number: int) -> None:
-        """Send ``number`` to the process group; nothing once the process has exited."""
+    def signal(self, number: int, *, group: bool = True) -> None:
+        """Send ``number`` to the process group, or to the process alone; nothing once the
+        process has exited.
+        """
 
-    async def stop(self, number: int, timeout_s: float) -> list[int]:
+    async def stop(self, number: int, timeout_s: float, kill_mode: str = "group") -> list[int]:
         """Signal the whole tree, give it ``timeout_s``, then SIGKILL what is left of it.
 
         The group is signalled in one go, before anything else; daemons that left it come next.
+        ``kill_mode`` ``mixed`` and ``process`` signal the first process alone; what ``process``
+        leaves running when the first process has ended in time is let go, not killed.
 
         Bounded by ``timeout_s`` + 2 × ``KILL_DEADLINE_S``. Returns the pids that could not be
         killed.
         """
         deadline = self._loop.time() + timeout_s
-        self.signal(number)
+        whole = kill_mode == "group"
+        self.signal(number, group=whole)
         # A process that is stopped (SIGSTOP) must run to act on the signal.
-        self.signal(signal.SIGCONT)
-        await asyncio.to_thread(self._signal_outside_group, number)
+        self.signal(signal.SIGCONT, group=whole)
+        if whole:
+            await asyncio.to_thread(self._signal_outside_group, number)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._exited.wait()
@@ -292,11 +277,11 @@ class LocalProcess(Process):
         self._pidfd = pidfd
         self._loop.add_reader(pidfd, self._handle_exit)
 
-    def signal(self, number: int) -> None:
+    def signal(self, number: int, *, group: bool = True) -> None:
         if self.exit is not None:
             return
         try:
-            if os.getpgid(self.pid) == self.pid:
+            if group and os.getpgid(self.pid) == self.pid:
                 os.killpg(self.pid, number)
             else:
                 signal.pidfd_send_signal(self._pidfd, number)
@@ -335,7 +320,7 @@ class LocalProcess(Process):
             return None
         if result.si_code == os.CLD_EXITED:
             return Exit(code=result.si_status)
-        return Exit(signal=result.si_status)
+        return Exit(signal=result.si_status, core=result.si_code == os.CLD_DUMPED)
 
     def _release(self) -> None:
         if self._pidfd >= 0:

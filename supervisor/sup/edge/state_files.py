@@ -71,6 +71,29 @@ def unseal(data: bytes, kind: str) -> bytes:
     return payload
 
 
+def read_sealed(path: Path, kind: str) -> tuple[bytes | None, str]:
+    """Payload of the sealed file ``path`` (None: there is none to have), and what was wrong with
+    it. A damaged file is quarantined. Never raises.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(PAYLOAD_BYTES_MAX + _HEADER.size + 1)
+        return unseal(data, kind), ""
+    except FileNotFoundError:
+        return None, ""
+    except (CorruptStateError, OSError) as error:
+        try:
+            kept = f"kept as {quarantine(path).name}"
+        except OSError as refused:
+            kept = str(refused.strerror)
+        return None, f"{path.name} is damaged ({error}); {kept}"
+
+
+def write_sealed(path: Path, payload: bytes, kind: str) -> None:
+    """Replace the sealed file ``path``, durably. Raises OSError; the old one then stays."""
+    write_durable(path, seal(payload, kind))
+
+
 def write_durable(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace ``path`` with ``data`` so that a crash at any point leaves the old or the new file.
 

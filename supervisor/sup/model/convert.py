@@ -68,6 +68,9 @@ def _explain(message: str, table: Mapping[str, Any], type_: type[Any]) -> str:
     missing = re.search(r"missing required field `(.*)`$", what)
     if missing:
         return f"{prefix}{missing[1]!r} is missing; add it"
+    if what.startswith("Invalid enum value"):
+        words = _words_at(type_, [k for k in keys if isinstance(k, str)])
+        return f"{prefix}{value!r:.60} is not one of {', '.join(words)}" if words else what
     types = re.match(r"Expected `([^`]*)`, got `(\w+)`$", what)
     if types:
         names = [_WORDS.get(t.strip(), t.strip()) for t in types[1].split("|")]
@@ -120,6 +123,23 @@ def _follow(
         if found is not None:
             return [name, *found[0]], found[1]
     return None
+
+
+def _words_at(type_: Any, keys: list[str]) -> list[str]:
+    """The words that a string at ``keys`` may be, when its type is a choice of them."""
+    info: Any = msgspec.inspect.type_info(type_)
+    for key in [*keys, None]:
+        options = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+        for option in options:
+            if key is None and isinstance(option, msgspec.inspect.LiteralType):
+                return [str(word) for word in option.values]
+            if isinstance(option, msgspec.inspect.DictType):
+                info = option.value_type
+                break
+            if isinstance(option, msgspec.inspect.StructType):
+                info = next((f.type for f in option.fields if f.encode_name == key), None)
+                break
+    return []
 
 
 def _fields_at(type_: Any, keys: list[str]) -> list[str]:

@@ -9,22 +9,40 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from sup.errors import OperatorError
+from sup.model.backoff import WAIT_S_MIN
 from sup.model.config_layers import parse_toml
 from sup.model.convert import convert_table, near
 from sup.model.health_plan import (
     HealthPlan,
     LivenessPlan,
+    PositiveSeconds,
     ProbePlan,
     StartupPlan,
     check_probe,
 )
 from sup.model.hook_rules import HookTimes
+from sup.model.process_plan import (
+    Condition,
+    KillMode,
+    LimitsPlan,
+    LogPlan,
+    ResourcesPlan,
+    RestartWord,
+    ServiceType,
+    check_environment,
+    check_signal,
+    check_statuses,
+    check_tables,
+    check_umask,
+    signal_name,
+)
 from sup.model.service_group import check_name
 
 PLAN_BYTES_MAX = 64 * 1024
@@ -33,6 +51,8 @@ ENTRIES_MAX = 64
 """Exports, binds and arguments; they are gossiped or become environment, both bounded."""
 COMMAND_ARGUMENTS_MAX = 256
 SHELL = "/bin/sh"
+START_TIMEOUT_S = 90.0
+"""A notify service's time from exec to READY=1; systemd's default."""
 WRAPPED = "-"
 """Origin and ident of a plan that wraps a bare command: there is no package."""
 
@@ -53,20 +73,43 @@ class PackageMeta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServicePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``[service]``: how the process is run and stopped.
+    """``[service]``: how the process is run, restarted and stopped; ``docs/plan.md`` has each key.
 
     ``command`` is an argument list, or a string for the shell; a ``run`` hook goes before it.
     ``stop_timeout`` is the seconds between ``stop_signal`` and SIGKILL. ``strict`` makes an
-    undefined variable in a template an error.
+    undefined variable in a template an error. None stands for "as the type wants it".
     """
 
     user: str = ""
     group: str = ""
     stop_signal: str = "TERM"
     stop_timeout: Seconds = 8.0
+    kill_mode: KillMode = "group"
     command: str | list[str] | None = None
     strict: bool = True
     exposes: list[str] = []
+    type: ServiceType = "simple"
+    start_timeout: Seconds | None = None
+    watchdog: Seconds = 0.0
+    watchdog_signal: str = "ABRT"
+    restart: RestartWord | None = None
+    success_exit: list[int | str] = []
+    restart_prevent_exit: list[int | str] = []
+    restart_force_exit: list[int | str] = []
+    restart_min: Annotated[float, Meta(ge=WAIT_S_MIN, le=86400.0)] = 1.0
+    restart_max: PositiveSeconds = 60.0
+    stable_for: PositiveSeconds = 60.0
+    start_limit_burst: Annotated[int, Meta(ge=0, le=1000)] = 0
+    start_limit_interval: PositiveSeconds = 300.0
+    umask: str = "027"
+    directory: str = ""
+    environment: dict[str, str] = {}
+    nice: Annotated[int, Meta(ge=-20, le=19)] | None = None
+    oom_score_adjust: Annotated[int, Meta(ge=-1000, le=1000)] | None = None
+    after: dict[str, Condition] = {}
+    limits: LimitsPlan = LimitsPlan()
+    resources: ResourcesPlan = ResourcesPlan()
+    log: LogPlan = LogPlan()
     hooks: HookTimes = HookTimes()
     health: HealthPlan = HealthPlan()
     startup: StartupPlan | None = None
@@ -90,7 +133,26 @@ class ServicePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def stop_signal_number(self) -> int:
         """Number of ``stop_signal`` on this system."""
-        return int(signal.Signals[_signal_name(self.stop_signal)])
+        return int(signal.Signals[signal_name(self.stop_signal)])
+
+    @property
+    def watchdog_signal_number(self) -> int:
+        """Number of ``watchdog_signal`` on this system."""
+        return int(signal.Signals[signal_name(self.watchdog_signal)])
+
+    @property
+    def start_timeout_s(self) -> float:
+        """Seconds until the start must be done; 0: any time. A oneshot has all the time it wants
+        unless its plan says otherwise.
+        """
+        if self.start_timeout is not None:
+            return self.start_timeout
+        return START_TIMEOUT_S if self.type == "notify" else 0.0
+
+    @property
+    def umask_bits(self) -> int:
+        """``umask`` as a number."""
+        return int(self.umask, 8)
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,8 +218,7 @@ def parse_plan(data: bytes, file: str) -> Plan:
                 f"{file}: service.exposes: {name!r} is not an export"
                 + near(name, sorted(plan.exports))
             )
-    _check_signal(plan.service.stop_signal, file)
-    _check_command(plan.service.command, f"{file}: service.command")
+    _check_service(plan, file)
     return plan
 
 
@@ -203,13 +264,43 @@ def _check_count(count: int, what: str) -> None:
         raise OperatorError(f"{what} has {count} entries, limit is {ENTRIES_MAX}; remove some")
 
 
-def _signal_name(text: str) -> str:
-    return text if text.startswith("SIG") else f"SIG{text}"
+def _check_service(plan: Plan, file: str) -> None:
+    service = plan.service
+    check_signal(service.stop_signal, f"{file}: service.stop_signal")
+    check_signal(service.watchdog_signal, f"{file}: service.watchdog_signal")
+    for name in ("success_exit", "restart_prevent_exit", "restart_force_exit"):
+        check_statuses(getattr(service, name), f"{file}: service.{name}")
+    check_umask(service.umask, f"{file}: service.umask")
+    check_environment(service.environment, f"{file}: service.environment")
+    check_tables(service.limits, service.resources, service.log, file)
+    check_after(service.after, plan.package.name, f"{file}: service.after")
+    _check_command(service.command, f"{file}: service.command")
+    if service.restart_min > service.restart_max:
+        raise OperatorError(
+            f"{file}: service.restart_min is {service.restart_min:g} s, more than restart_max"
+            f" ({service.restart_max:g} s); swap them"
+        )
+    if service.type == "oneshot" and service.restart in ("always", "on-success"):
+        raise OperatorError(
+            f'{file}: service.restart is "{service.restart}", and a oneshot that succeeded is done;'
+            ' use "on-failure" or "no", or another type'
+        )
+    if service.watchdog and service.type == "oneshot":
+        raise OperatorError(f"{file}: service.watchdog is for services that stay; drop it here")
+    if service.directory and ("\0" in service.directory or not service.directory.startswith("/")):
+        raise OperatorError(
+            f"{file}: service.directory {service.directory!r:.80} is not an absolute path"
+        )
 
 
-def _check_signal(text: str, file: str) -> None:
-    known = [s.name.removeprefix("SIG") for s in signal.Signals]
-    if _signal_name(text) not in signal.Signals.__members__:
-        hint = near(text.removeprefix("SIG").upper(), known)
-        hint = hint if "mean" in hint else "; use TERM, INT, QUIT, HUP, USR1, …"
-        raise OperatorError(f"{file}: service.stop_signal {text!r:.40} is not a signal{hint}")
+def check_after(after: Mapping[str, str], name: str, what: str) -> None:
+    """Refuse what is no service's name, the service itself, and too many.
+
+    Raises:
+        OperatorError: one line that begins with ``what``.
+    """
+    _check_count(len(after), what)
+    for other in after:
+        check_name(other, f"{what}: name")
+        if other == name:
+            raise OperatorError(f"{what}: {other} can't wait for itself; remove it")

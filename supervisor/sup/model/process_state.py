@@ -2,12 +2,13 @@
 
 Theory of operation. The service task turns what happens (a spawn, an exit, a wish of the
 operator) into events and looks the next state up here; it never computes a state by itself.
-``STARTING`` covers the init hook and the spawn. ``STOPPING`` lasts from the stop signal until the
-whole process tree is gone and the post-stop hook has ended, so an exit in between does not leave
-it. A process that a former supervisor started and that still lives is ``ADOPTED`` until its first
-health check has run, which shows that it is in hand again: then it is ``UP`` like any other.
-``BACKOFF`` waits before the next start; ``FAILED`` waits for the operator. A pair that is not in
-the table is a programming error and says so.
+``STARTING`` covers the init hook, the spawn and, for ``type = "notify"``, the wait for READY.
+``STOPPING`` lasts from the stop signal until the whole process tree is gone and the post-stop hook
+has ended, so an exit in between does not leave it. A process that a former supervisor started and
+that still lives is ``ADOPTED`` until its first health check has run, which shows that it is in hand
+again: then it is ``UP`` like any other. ``BACKOFF`` waits before the next start; ``DONE`` has ended
+well and is not wanted again (a oneshot); ``FAILED`` waits for the operator. A pair that is not in
+the table is a programming error and says so. What to do next is decided in ``next_step``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class State(Enum):
     STOPPING = "stopping"
     BACKOFF = "backoff"
     FAILED = "failed"
+    DONE = "done"
     ADOPTED = "adopted"
 
     @property
@@ -44,15 +46,19 @@ class Event(Enum):
     CHECKED = "checked"
     """The first health check after an adoption has run."""
     SPAWNED = "spawned"
-    """The init hook succeeded and the process exists."""
+    """The init hook succeeded, and the process exists and is ready as its type has it."""
     START_FAILED = "start_failed"
     """The init hook or the spawn failed."""
     EXITED = "exited"
-    """The process ended, with whatever code."""
+    """The process ended, and the restart policy starts it again."""
+    ENDED = "ended"
+    """The supervisor ended it for a fault (watchdog, time-out, liveness) and starts it again."""
+    COMPLETED = "completed"
+    """It ended well, or has in this boot, and the restart policy does not start it again."""
     RETRY = "retry"
     """The backoff time is over."""
     GIVE_UP = "give_up"
-    """The restart policy does not start it again."""
+    """It ended badly and the restart policy does not start it again, or it can't be started."""
     STOP = "stop"
     """The service is wanted down, or goes down to be started anew."""
     STOPPED = "stopped"
@@ -66,20 +72,30 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = MappingProxyType(
         (State.DOWN, Event.STOP): State.DOWN,
         (State.STARTING, Event.SPAWNED): State.UP,
         (State.STARTING, Event.START_FAILED): State.BACKOFF,
+        (State.STARTING, Event.EXITED): State.BACKOFF,
+        (State.STARTING, Event.COMPLETED): State.DONE,
         (State.STARTING, Event.GIVE_UP): State.FAILED,
         (State.STARTING, Event.STOP): State.STOPPING,
         (State.UP, Event.EXITED): State.BACKOFF,
+        (State.UP, Event.COMPLETED): State.DONE,
+        (State.UP, Event.GIVE_UP): State.FAILED,
         (State.UP, Event.STOP): State.STOPPING,
         (State.ADOPTED, Event.CHECKED): State.UP,
         (State.ADOPTED, Event.EXITED): State.BACKOFF,
+        (State.ADOPTED, Event.COMPLETED): State.DONE,
+        (State.ADOPTED, Event.GIVE_UP): State.FAILED,
         (State.ADOPTED, Event.STOP): State.STOPPING,
         (State.STOPPING, Event.EXITED): State.STOPPING,
+        (State.STOPPING, Event.ENDED): State.BACKOFF,
+        (State.STOPPING, Event.GIVE_UP): State.FAILED,
         (State.STOPPING, Event.STOP): State.STOPPING,
         (State.STOPPING, Event.STOPPED): State.DOWN,
         (State.BACKOFF, Event.RETRY): State.STARTING,
         (State.BACKOFF, Event.START): State.STARTING,
         (State.BACKOFF, Event.GIVE_UP): State.FAILED,
         (State.BACKOFF, Event.STOP): State.DOWN,
+        (State.DONE, Event.START): State.STARTING,
+        (State.DONE, Event.STOP): State.DOWN,
         (State.FAILED, Event.START): State.STARTING,
         (State.FAILED, Event.STOP): State.DOWN,
     }

@@ -61,6 +61,11 @@ class ServicePaths:
         return self.root / "PID"
 
     @property
+    def tally(self) -> Path:
+        """The last deaths, and what the service was left at."""
+        return self.root / "tally"
+
+    @property
     def rendered(self) -> Path:
         """List of the files that the last render left, so that stale ones can be removed."""
         return self.root / "rendered"
