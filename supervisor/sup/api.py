@@ -210,7 +210,7 @@ class Api:
             await services.dry_render(loaded, after)
 
     def group_files(self, group: str) -> dict[str, Any]:
-        """``GET /v1/groups/{group}/files``. Raises ``OperatorError`` for what is no group's name."""
+        """``GET /v1/groups/{group}/files``."""
         name = parse_service_group(group)
         return {"group": str(name), "files": self._supervisor.files.answer(name)}
 
@@ -269,12 +269,20 @@ class Api:
         services.spec(name)
         return services.loaded[name]
 
+    async def suitability(self, name: str) -> dict[str, Any]:
+        """``GET /v1/services/{name}/suitability``: asks the hook, or gives its fresh answer."""
+        services = self._supervisor.services
+        services.spec(name)
+        service = services.loaded[name].service
+        value = None if service is None else await service.suitability()
+        return {"service": name, "suitability": value}
+
     async def unload_service(self, name: str) -> dict[str, Any]:
         """``DELETE /v1/services/{name}``: stop it and forget it."""
         supervisor = self._supervisor
         supervisor.services.spec(name)
-        await supervisor.services.unwish(name)
-        return {"service": name, "result": "unloaded"}
+        problem = await supervisor.services.unwish(name)
+        return {"service": name, "result": "unloaded", "problem": problem}
 
     async def depart(self, member: str) -> dict[str, Any]:
         """``POST /v1/members/{name-or-id}/depart``: say for good that a member is gone."""
@@ -357,4 +365,5 @@ class Api:
             "cause": status.cause if status else "",
             "next_try_s": status.next_try_s if status else 0,
             "held": status.held if status else "",
+            "hooks": loaded.service.hooks() if loaded.service is not None else {},
         }

@@ -126,6 +126,10 @@ class SupervisorApi(Protocol):
         """Forget the deaths of a service, and try again if it had failed."""
         ...
 
+    async def suitability(self, name: str) -> dict[str, Any]:
+        """``{"service", "suitability"}``: how fit this member is to lead, or null."""
+        ...
+
     async def unload_service(self, name: str) -> dict[str, Any]:
         """Stop the process and forget the service."""
         ...
@@ -380,6 +384,7 @@ _ROUTES = (
     _route("POST", "/v1/services/{name}/stop", _call("stop_service", "name")),
     _route("POST", "/v1/services/{name}/restart", _call("restart_service", "name")),
     _route("POST", "/v1/services/{name}/reset-failed", _call("reset_failed", "name")),
+    _route("GET", "/v1/services/{name}/suitability", _call("suitability", "name")),
     _route("DELETE", "/v1/services/{name}", _call("unload_service", "name")),
     _route("POST", "/v1/members/{member}/depart", _call("depart", "member")),
     _route("POST", "/v1/shutdown", _shutdown),

@@ -25,6 +25,7 @@ from sup.model.census import CensusGroup
 from sup.model.spec import Spec
 from sup.policies import Change, TopologyDecision, UpdateStrategy
 from sup.service_health import HealthWatch
+from sup.service_hooks import LifecycleHooks
 from sup.service_processes import ServiceProcesses
 from sup.service_render import Fingerprint, RenderedService, render_service
 from sup.service_status import StatusBoard
@@ -73,6 +74,7 @@ class Convergence:
         backoff: Backoff,
         timing: ServiceTiming,
         wake: asyncio.Event,
+        hooks: LifecycleHooks,
     ) -> None:
         """``backoff`` is for retries of its own; ``wake`` is set when there is news."""
         self.applied = Fingerprint()
@@ -87,6 +89,8 @@ class Convergence:
         self._backoff = backoff
         self._timing = timing
         self._wake = wake
+        self._hooks = hooks
+        self._writing = asyncio.Lock()
         self._rendered: RenderedService | None = None
         self._seen: View | None = None
         self._written: RenderedService | None = None
@@ -108,9 +112,26 @@ class Convergence:
 
     async def write(self, rendered: RenderedService) -> None:
         """Bring it to the disk unless it is there. Raises ``OSError``."""
-        if self._written is None or self._written.files is not rendered.files:
-            await self._processes.write(rendered.files)
-        self._written = rendered
+        async with self._writing:
+            if self._written is None or self._written.files is not rendered.files:
+                await self._processes.write(rendered.files)
+            self._written = rendered
+
+    async def write_before_start(self, view: View, still: Callable[[], bool]) -> None:
+        """Render and write for a service that does not run, unless it has begun to start since.
+
+        For who is no task of the service; a start that comes meanwhile writes after it.
+
+        Raises:
+            OperatorError, OSError: a template fails, or the disk refuses.
+        """
+        async with self._writing:
+            if not still():
+                return
+            rendered = await self.render(view)
+            if self._written is None or self._written.files != rendered.files:
+                await self._processes.write(rendered.files)
+                self._written = rendered
 
     def started(self, rendered: RenderedService, view: View) -> None:
         """A process was started with ``rendered``."""
@@ -170,6 +191,13 @@ class Convergence:
             self._apply_at_s = 0.0
         if self._apply_at_s > self._now():
             return self._later()
+        if restart:
+            veto = await unless(self._wake, interrupted, self._hooks.pre_update())
+            if veto is None:
+                return Converged(0)
+            if veto:
+                self._put_off(f"restart is vetoed: {veto}")
+                return self._later()
         if not await self._write_or_put_off(rendered):
             return self._later()
         if restart:

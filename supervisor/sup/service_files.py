@@ -2,9 +2,9 @@
 
 Level-triggered: ``want`` says which versions there should be, a task writes what differs and calls
 the service once it has. Which files the service was not told of yet is on record, so a supervisor
-that is killed between the write and the ``file-updated`` hook tells of them after it is back. A disk
-that refuses is asked again. As a gate it holds the first start until what the ring had at that
-moment is written.
+that is killed between the write and the ``file-updated`` hook tells of them after it is back. A
+disk that refuses is asked again. As a gate it holds the first start until what the ring had at
+that moment is written.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from sup import events
 from sup.edge.hooks import HookResult
 from sup.edge.package_dir import Package
 from sup.edge.releases import Releases, package_of, release_digest
+from sup.errors import OperatorError
 from sup.model.hook_rules import parse_suitability
 from sup.service_processes import ServiceProcesses
 
@@ -108,6 +109,10 @@ class LifecycleHooks:
             if not await self._is_installed(turn.releases):
                 return ""
             if self.has("uninstall"):
+                try:
+                    await self._processes.resolve_user()
+                except OperatorError as error:
+                    return f"uninstall hook did not run: {error}"
                 result = await self._processes.hook("uninstall")
                 if not result.ok:
                     return f"uninstall hook {result.reason}"
@@ -169,7 +174,10 @@ class LifecycleHooks:
 
         Whoever takes the service down for an update or a restart by configuration asks before it.
         """
-        if not self.has("pre-update"):
+        # One that came with this release was never rendered: what runs is of a release without.
+        if not (
+            self.has("pre-update") and await asyncio.to_thread(self._is_rendered, "pre-update")
+        ):
             return ""
         result = await self._processes.hook("pre-update")
         return "" if result.ok else f"pre-update hook {result.reason}"
@@ -185,6 +193,9 @@ class LifecycleHooks:
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait([self._asking])
+
+    def _is_rendered(self, hook: str) -> bool:
+        return self._processes.hook_path(hook).exists()
 
     @property
     def _ident(self) -> str:

@@ -72,6 +72,10 @@ class ServiceProcesses:
     def has_hook(self, name: str) -> bool:
         return name in self._package.hooks
 
+    def hook_path(self, name: str) -> Path:
+        """Where the rendered hook is."""
+        return self._paths.hook(name)
+
     async def prepare(self) -> None:
         """Look the user up and make the directory.
 

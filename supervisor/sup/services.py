@@ -19,10 +19,12 @@ from typing import Any, TypeVar
 
 from sup.edge.operator_files import read_operator_file, reason
 from sup.edge.package_dir import load_package, package_for_command
+from sup.edge.releases import Releases, package_of
 from sup.edge.render_files import CompiledPackage, RenderError, compile_package, render
 from sup.edge.state_files import sync_directory, write_durable
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
+from sup.group_files import GroupFiles
 from sup.model.binds import check_binds
 from sup.model.census import Census, CensusGroup
 from sup.model.config_layers import (
@@ -33,14 +35,18 @@ from sup.model.config_layers import (
     environment_name,
     parse_toml,
 )
+from sup.model.plan import Plan
 from sup.model.reconcile import Load, Reload, Start, Stop, Unload, reconcile
 from sup.model.render_context import build_context
+from sup.model.service_group import ServiceGroup
 from sup.model.service_paths import ServicePaths
 from sup.model.spec import SPEC_BYTES_MAX, Spec, format_spec, parse_spec
 from sup.plugins import Plugins
 from sup.policies import TopologyDecision
 from sup.service import Service
 from sup.service_binds import BindGate
+from sup.service_files import ServiceFiles
+from sup.service_hooks import InstallTurn
 
 log = logging.getLogger("sup.services")
 T = TypeVar("T")
@@ -117,6 +123,7 @@ class Loaded:
     user: Mapping[str, Any] = field(default_factory=dict)
     user_signature: tuple[int, int] | None = None
     gate: BindGate | None = None
+    files: ServiceFiles | None = None
 
 
 class Services:
@@ -131,11 +138,16 @@ class Services:
         sys: Callable[[], Mapping[str, Any]],
         changed: Callable[[], None],
         rng: random.Random,
+        files: GroupFiles | None = None,
     ) -> None:
+        """Without ``files`` no group has any."""
         self._state_dir = state_dir
         self._specs_dir = state_dir / "specs"
         self._plugins = plugins
         self._configs = configs
+        self._files = files
+        self._installs = InstallTurn(Releases(state_dir))
+        self._uninstall_problems: dict[str, str] = {}
         self._me = me
         self._sys = sys
         self._changed = changed
@@ -198,11 +210,16 @@ class Services:
             raise ConflictError(f'service "{spec.name}" was unloaded meanwhile')
         return self.loaded[spec.name]
 
-    async def unwish(self, name: str) -> None:
-        """Forget the wish for ``name``, durably, and unload it. Raises as ``wish`` does."""
+    async def unwish(self, name: str) -> str:
+        """Forget the wish for ``name``, durably, and unload it. Raises as ``wish`` does.
+
+        Returns why its uninstall hook failed, or empty; the service is unloaded either way.
+        """
         self._refuse_at_end()
+        self._uninstall_problems.pop(name, None)
         await self._write(self.remove_spec, name)
         await self.scan()
+        return self._uninstall_problems.pop(name, "")
 
     async def _write(self, change: Callable[[T], None], what: T) -> None:
         """Change a spec file in a thread, one at a time, also when nobody waits for it any more."""
@@ -237,11 +254,13 @@ class Services:
             running = {name: loaded.spec for name, loaded in self.loaded.items()}
             # What frees names and ports goes first; within a phase nobody waits for another's stop.
             down: list[str] = []
+            gone: set[str] = set()
             up: list[Spec] = []
             for action in reconcile(desired, running):
                 match action:
                     case Unload(name):
                         down.append(name)
+                        gone.add(name)
                     case Reload(name, spec):
                         down.append(name)
                         up.append(spec)
@@ -249,7 +268,7 @@ class Services:
                         up.append(spec)
                     case Start(name) | Stop(name):
                         self._set_desired(name, desired[name])
-            await asyncio.gather(*map(self._unload, down))
+            await asyncio.gather(*(self._unload(name, forget=name in gone) for name in down))
             await asyncio.gather(*map(self._load, up))
             for name, loaded in list(self.loaded.items()):
                 if loaded.service is None:
@@ -308,6 +327,7 @@ class Services:
         loaded.gate = BindGate(spec, compiled.plan)
         self._set_problem(loaded, "")
         self._read_user_toml(spec.name, loaded)
+        loaded.files = self._service_files(loaded, compiled.plan)
         loaded.service = Service(
             spec,
             compiled,
@@ -316,7 +336,8 @@ class Services:
             strategy=self._plugins.strategies[spec.strategy],
             rng=self._rng,
             environment=_inherited(os.environ),
-            gates=(loaded.gate,),
+            gates=(loaded.gate, loaded.files),
+            installs=self._installs,
         )
         loaded.service.set_desired(spec.desired == "up")
         self._refresh(loaded)
@@ -327,20 +348,58 @@ class Services:
         )
         self._changed()
 
+    def _service_files(self, loaded: Loaded, plan: Plan) -> ServiceFiles:
+        """What keeps the files of its group in this service's directory."""
+        spec = loaded.spec
+        group = spec.service_group
+
+        def read(name: str) -> bytes | None:
+            file = None if self._files is None else self._files.read(group, name)
+            return None if file is None else file.data
+
+        async def updated(names: list[str]) -> None:
+            if loaded.service is not None:
+                await loaded.service.file_updated(names)
+
+        def opened() -> None:
+            if loaded.service is not None:
+                loaded.service.look()
+
+        paths = ServicePaths.of(self._state_dir, spec.name)
+        return ServiceFiles(spec.name, plan, paths, read, updated, opened)
+
     async def _watch(self, service: Service) -> None:
         while True:
             await service.changed()
             self._changed()
 
-    async def _unload(self, name: str) -> None:
+    async def _unload(self, name: str, *, forget: bool) -> None:
+        """Stop it and drop it; with ``forget`` the package goes too when nobody else is of it."""
         loaded = self.loaded[name]
+        if loaded.files is not None:
+            await loaded.files.end()
         if loaded.service is not None:
             await loaded.service.stop()
             self._watchers.pop(name).cancel()
         del self.loaded[name]
         self._bad_user.pop(name, None)
+        if forget and loaded.service is not None and not self._has_package_of(loaded):
+            problem = await loaded.service.uninstall()
+            if problem:
+                log.error("service unloaded, but name=%s: %s", name, problem)
+                self._uninstall_problems[name] = problem
         log.info("service unloaded name=%s", name)
         self._changed()
+
+    def _has_package_of(self, gone: Loaded) -> bool:
+        """Whether a loaded service is of the package of one that is not loaded any more."""
+        assert gone.compiled is not None
+        package = package_of(gone.compiled.plan.ident)
+        return any(
+            package_of(loaded.compiled.plan.ident) == package
+            for loaded in self.loaded.values()
+            if loaded.compiled is not None
+        )
 
     def _set_desired(self, name: str, spec: Spec) -> None:
         loaded = self.loaded[name]
@@ -354,23 +413,30 @@ class Services:
         services = [loaded.service for loaded in self.loaded.values() if loaded.service]
         for watcher in self._watchers.values():
             watcher.cancel()
+        await self._end_files()
         await asyncio.gather(*(service.detach() for service in services))
 
     async def stop_all(self) -> None:
         """Stop every service at once, for good; each bounds its own time."""
         self._ended = True
         async with self._scanning:
+            await self._end_files()
             services = [loaded.service for loaded in self.loaded.values() if loaded.service]
             await asyncio.gather(*(service.stop() for service in services))
             for watcher in self._watchers.values():
                 watcher.cancel()
             self._watchers.clear()
 
+    async def _end_files(self) -> None:
+        await asyncio.gather(*(one.files.end() for one in self.loaded.values() if one.files))
+
     # The view
 
     def refresh(self, census: Census) -> None:
         """Give every service the present view; cheap for those that it does not concern."""
         self._census = census
+        if self._files is not None:
+            self._files.refresh()
         for loaded in self.loaded.values():
             if loaded.service is not None:
                 self._refresh(loaded)
@@ -379,6 +445,8 @@ class Services:
         assert loaded.compiled is not None
         assert loaded.service is not None
         held = self._configs.get(loaded.spec.service_group)
+        if loaded.files is not None:
+            loaded.files.want(self._versions(loaded.spec.service_group))
         try:
             context, decision = self.view(loaded, held)
         except OperatorError as error:
@@ -388,6 +456,9 @@ class Services:
         self._set_problem(loaded, "")
         group = self._census.group(loaded.spec.name, loaded.spec.group)
         loaded.service.update(context, decision, group, self._me, held.version)
+
+    def _versions(self, group: ServiceGroup) -> Mapping[str, str]:
+        return {} if self._files is None else self._files.versions(group)
 
     def config(self, loaded: Loaded, held: Held) -> dict[str, Any]:
         """``cfg`` of one service: all layers, the group's being ``held``.

@@ -30,6 +30,7 @@ from sup.edge.processes import reap_orphans
 from sup.errors import ExitCode, OperatorError
 from sup.gateway import Gateway, check_socket_path, listen_tcp
 from sup.group_configs import GroupConfigs
+from sup.group_files import GroupFiles
 from sup.model import departure
 from sup.model.census import Census, CensusMaker
 from sup.model.config_layers import lookup
@@ -132,6 +133,7 @@ class Supervisor:
         self.ring = ring
         self.started = time.monotonic()
         self.configs = GroupConfigs(ring)
+        self.files = GroupFiles(ring)
         self.census = Census()
         self.departed: dict[bytes, departure.Departure] = {}
         self.problems: dict[str, str] = {}
@@ -151,6 +153,7 @@ class Supervisor:
             self._telling.wish,
             # Jitter alone is drawn from it: no decision that must replay depends on it.
             random.Random(),
+            files=self.files,
         )
         self.gateway = Gateway(
             Api(self),

@@ -51,7 +51,7 @@ def test_write_files_into_a_linked_directory_is_refused(tmp_path: Path) -> None:
 def test_write_files_where_a_directory_stands_names_it_and_leaves_no_trace(tmp_path: Path) -> None:
     """What can't be replaced is an error that says where; the temporary file is gone."""
     (tmp_path / "a" / "b").mkdir(parents=True)
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(IsADirectoryError) as caught:
         write_files(tmp_path, {"a": b"x"}, [], None)
     assert str(caught.value.filename).endswith("/a")
     assert os.listdir(tmp_path) == ["a"]

@@ -107,6 +107,9 @@ class FakeApi:
     async def restart_service(self, name: str) -> dict[str, Any]:
         raise NotFoundError(f"no service {name}; loaded: none")
 
+    async def suitability(self, name: str) -> dict[str, Any]:
+        return {"service": name, "suitability": 7}
+
     async def unload_service(self, name: str) -> dict[str, Any]:
         raise OperatorError("too slow", ExitCode.TIMED_OUT)
 
