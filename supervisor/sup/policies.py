@@ -100,6 +100,8 @@ class Rendered:
 
     text: str
     reads: frozenset[str]
+    warnings: tuple[str, ...] = ()
+    """Mistakes that a lenient render forgave, ``file:line:column: message``."""
 
 
 class TemplateError(Exception):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from sup.edge.habitat_packages import link_service
 from sup.edge.hooks import HookResult, run_hook
 from sup.edge.log_files import LOOK_MAX_S, LogBound
 from sup.edge.process_tree import MARK_VARIABLE, kill_marked
@@ -85,6 +86,10 @@ class ServiceProcesses:
         """
         await self.resolve_user()
         await asyncio.to_thread(prepare_directory, self._paths, self._credentials)
+        if self._package.package.habitat is not None:
+            problem = await asyncio.to_thread(link_service, self._spec.name, self._paths.root)
+            if problem:
+                logger.warning("service path name=%s: %s", self._spec.name, problem)
 
     async def resolve_user(self) -> None:
         """Look the user up. Raises ``OperatorError`` when it does not exist."""
@@ -243,6 +248,9 @@ class ServiceProcesses:
             member_id=self.member_id,
             credentials=self._credentials,
         )
+        habitat = self._package.package.habitat
+        if habitat is not None:
+            environment = habitat.environment(environment, str(self._paths.root))
         return environment | {MARK_VARIABLE: self._mark_prefix}
 
     @property

@@ -63,10 +63,10 @@ OWN_VARIABLES = frozenset(
 """Variables by which a service manager speaks to the supervisor; a service must not answer them."""
 
 
-def resolve(spec: Spec, plugins: Plugins) -> CompiledPackage:
+def resolve(spec: Spec, plugins: Plugins, cache_dir: Path | None = None) -> CompiledPackage:
     """Everything about ``spec`` that can be checked without touching the state directory.
 
-    Reads the package directory. Raises:
+    Reads the package directory; ``cache_dir`` is for what a ``plan.sh`` gave. Raises:
         OperatorError: one line: the package, a template, or a name that no active plugin provides.
     """
     for kind, name, known in (
@@ -79,7 +79,7 @@ def resolve(spec: Spec, plugins: Plugins) -> CompiledPackage:
         package = package_for_command(spec.name, spec.command)
     else:
         assert spec.package_dir is not None
-        package = load_package(Path(spec.package_dir))
+        package = load_package(Path(spec.package_dir), cache_dir=cache_dir)
     check_binds(package.plan, spec.binds)
     check = package.plan.service.health.kind
     if check not in plugins.health_checks:
@@ -93,7 +93,8 @@ def check_environment(name: str, compiled: CompiledPackage) -> None:
     Raises:
         OperatorError: names the variable.
     """
-    layer = environment_layer(name, os.environ)
+    habitat = compiled.package.habitat is not None
+    layer = environment_layer(name, os.environ, habitat=habitat)
     check_types(layer, compiled.default, file=environment_name(name))
 
 
@@ -143,6 +144,7 @@ class Services:
         """Without ``files`` no group has any."""
         self._state_dir = state_dir
         self._specs_dir = state_dir / "specs"
+        self._plans_dir = state_dir / "plans"
         self._plugins = plugins
         self._configs = configs
         self._files = files
@@ -318,11 +320,13 @@ class Services:
     async def _load(self, spec: Spec) -> None:
         loaded = self.loaded.setdefault(spec.name, Loaded(spec))
         try:
-            compiled = await asyncio.to_thread(resolve, spec, self._plugins)
+            compiled = await asyncio.to_thread(resolve, spec, self._plugins, self._plans_dir)
             check_environment(spec.name, compiled)
         except OperatorError as error:
             self._set_problem(loaded, error.message)
             return
+        for warning in compiled.package.warnings:
+            log.warning("package warning name=%s: %s", spec.name, warning)
         loaded.compiled = compiled
         loaded.gate = BindGate(spec, compiled.plan)
         self._set_problem(loaded, "")
@@ -469,7 +473,11 @@ class Services:
         assert loaded.compiled is not None
         return effective_config(
             loaded.compiled.default,
-            environment_layer(loaded.spec.name, os.environ),
+            environment_layer(
+                loaded.spec.name,
+                os.environ,
+                habitat=loaded.compiled.package.habitat is not None,
+            ),
             loaded.user,
             held.table,
         )
@@ -495,7 +503,9 @@ class Services:
             paths=ServicePaths.of(self._state_dir, spec.name),
             sys=self._sys(),
             bound=(loaded.gate or BindGate(spec, plan)).look(self._census),
-            package_dir=loaded.compiled.package.directory,
+            **loaded.compiled.package.context(
+                str(ServicePaths.of(self._state_dir, spec.name).root)
+            ),
         )
         return context, decision
 
@@ -524,7 +534,7 @@ class Services:
         Raises:
             OperatorError: the package, a template or a layer of configuration can't be used.
         """
-        compiled = await asyncio.to_thread(resolve, spec, self._plugins)
+        compiled = await asyncio.to_thread(resolve, spec, self._plugins, self._plans_dir)
         check_environment(spec.name, compiled)
         loaded = Loaded(spec, compiled)
         if ServicePaths.of(self._state_dir, spec.name).user_toml.exists():

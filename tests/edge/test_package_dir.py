@@ -81,7 +81,7 @@ def test_load_package_of_missing_or_wrong_place_is_refused(tmp_path: Path) -> No
     assert "is not a directory" in _refused(file)
     assert "has no plan.toml; write one" in _refused(tmp_path)
     _write(tmp_path / "plan.sh", "pkg_name=x")
-    assert "plan.sh is not read" in _refused(tmp_path)
+    assert "pkg_version is empty" in _refused(tmp_path)
 
 
 def test_load_package_hook_without_execute_permission_says_chmod(package: Path) -> None:

@@ -38,6 +38,7 @@ PURE_EXCEPTIONS = {
     ("sup.model.plan", "signal"),  # names of signals, none is sent or handled
     ("sup.model.process_plan", "signal"),  # the same
     ("sup.model.restart", "signal"),  # the same
+    ("sup.model.plan_sh", "signal"),  # the same
 }
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,8 @@ from sup.model.plan import Plan
 from sup.model.service_paths import ServicePaths
 from sup.policies import Renderer, Template, TemplateError
 
+logger = logging.getLogger("sup.service")
+
 RENDERED_BYTES_MAX = 4 * 1024 * 1024
 """One rendered file; a template that loops over the census stays far below."""
 DIRECTORY_MODE = 0o750
@@ -36,6 +39,11 @@ CONFIG_MODE = 0o640
 HOOK_MODE = 0o750
 TEMPORARY_SUFFIX = ".sup-new"
 LIST_BYTES_MAX = 1024 * 1024
+WARNINGS_MAX = 64
+"""Different warnings of one loaded package; one more line says that there are others."""
+
+RENDERED_DIRECTORIES = ("config", "config_install", "hooks")
+"""Below the service's directory; ``config_install`` is of Habitat plans alone."""
 
 PLUGIN_OF_SUFFIX: Mapping[str, str] = {".j2": "jinja", ".jinja": "jinja", ".jinja2": "jinja"}
 """Suffixes that are always meant as a template language, and the plugin that brings it."""
@@ -61,6 +69,8 @@ class CompiledPackage:
 
     package: Package
     files: tuple[CompiledFile, ...] = ()
+    warned: set[str] = field(default_factory=set, compare=False, repr=False)
+    """What lenient templates were warned of since the package was loaded."""
 
     @property
     def plan(self) -> Plan:
@@ -137,7 +147,8 @@ def compile_package(package: Package, renderers: Mapping[str, Renderer]) -> Comp
     strict = package.plan.service.strict
     files: dict[str, CompiledFile] = {}
     for source in (*package.templates, *package.hooks):
-        suffix = _suffix(source, renderers)
+        # In a Habitat plan every file is Handlebars and keeps its name.
+        suffix = "" if package.habitat is not None else _suffix(source, renderers)
         target = source.name.removesuffix(suffix)
         other = files.get(target)
         if other is not None:
@@ -168,6 +179,7 @@ def render(compiled: CompiledPackage, context: Mapping[str, Any]) -> tuple[Rende
         try:
             result = file.template.render(context)
             data = result.text.encode()
+            _warn(compiled, result.warnings)
         except TemplateError as error:
             raise RenderError(str(error), error.name) from None
         except UnicodeEncodeError:
@@ -219,6 +231,8 @@ def write_rendered(
     _make_directory(paths.root, owner)
     for directory in (paths.config, paths.hooks):
         _make_directory(directory, owner)
+    if any(target.startswith("config_install/") for target in files):
+        _make_directory(paths.config_install, owner)
     before = _read_list(paths.rendered)
     if not before >= files.keys():  # written first: a crash must not leave a file that nobody knows
         _write_list(paths.rendered, before | files.keys())
@@ -281,6 +295,17 @@ def _step(value: Any, key: str) -> Any:
     if isinstance(value, (list, tuple)) and key.isdigit() and int(key) < len(value):
         return value[int(key)]
     return _NOTHING
+
+
+def _warn(compiled: CompiledPackage, warnings: Iterable[str]) -> None:
+    """Log each mistake once per load, up to a bound."""
+    for warning in warnings:
+        if warning in compiled.warned or len(compiled.warned) > WARNINGS_MAX:
+            continue
+        compiled.warned.add(warning)
+        if len(compiled.warned) > WARNINGS_MAX:
+            warning = "more undefined values follow, which are not logged"
+        logger.warning("template lenient name=%s: %s", compiled.plan.package.name, warning)
 
 
 def _suffix(source: TemplateFile, renderers: Mapping[str, Renderer]) -> str:
@@ -416,7 +441,7 @@ def _read_list(path: Path) -> set[str]:
 def _is_target(line: str) -> bool:
     """Whether a line of the list may be removed: never a path that leads anywhere else."""
     parts = line.split("/")
-    return len(parts) > 1 and parts[0] in ("config", "hooks") and not {"", ".", ".."} & set(parts)
+    return len(parts) > 1 and parts[0] in RENDERED_DIRECTORIES and not {"", ".", ".."} & set(parts)
 
 
 def _write_list(path: Path, targets: set[str]) -> None:

@@ -14,13 +14,13 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from sup.edge.habitat_packages import PATH_DEFAULT
 from sup.edge.users import Credentials
 from sup.model.plan import Plan
 from sup.model.service_paths import ServicePaths
 from sup.model.spec import Spec
 
 DIRECTORY_MODE = 0o750
-PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def prepare_directory(paths: ServicePaths, credentials: Credentials | None) -> None:

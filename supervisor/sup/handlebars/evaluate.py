@@ -78,8 +78,7 @@ class Compiler:
             state.place = place
             arg = evaluate(state)
             if arg.value is MISSING:
-                if state.strict:
-                    raise state.undefined(arg)
+                state.miss(arg)
                 return
             state.write(state.text(arg.value))
 
@@ -114,8 +113,8 @@ class Compiler:
                 invocation.branch(bool(result))
             elif kind is Kind.VALUE:
                 value = result.value if isinstance(result, Arg) else result
-                if value is MISSING and state.strict:
-                    raise state.undefined(result if isinstance(result, Arg) else Arg(value))
+                if value is MISSING:
+                    state.miss(result if isinstance(result, Arg) else Arg(value))
                 state.write(state.text(value))
             state.depth -= 1
             if state.content:

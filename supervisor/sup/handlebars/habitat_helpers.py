@@ -174,8 +174,10 @@ def _pkg_path_for(call: Invocation) -> str:
         if ident[: len(wanted)] == wanted:
             path = dependency.get("path") if is_table(dependency) else None
             return path if isinstance(path, str) else "/".join((PACKAGE_ROOT, *ident))
+    error = call.error(f"found no dependency {'/'.join(wanted)} in pkg.deps")
     if call.state.strict:
-        raise call.error(f"found no dependency {'/'.join(wanted)} in pkg.deps")
+        raise error
+    call.state.note(error)
     return ""
 
 

@@ -16,6 +16,10 @@ from sup.handlebars.syntax import Source
 from sup.handlebars.values import MISSING, ValueTooDeep, is_table, size_of, text_of
 from sup.policies import TemplateError
 
+RING_NAMES = frozenset({"svc", "bind"})
+FORGIVEN_MAX = 32
+"""Mistakes that one lenient render remembers."""
+
 Keys = tuple[str, ...]
 """A path from the root of the context."""
 
@@ -54,6 +58,7 @@ class State:
     __slots__ = (
         "content",
         "depth",
+        "forgiven",
         "indent",
         "indent_next",
         "line_ended",
@@ -83,6 +88,7 @@ class State:
         self.scopes = [Scope(root, ())]
         self.out: list[str] = []
         self.reads: set[Keys] = set()
+        self.forgiven: dict[str, None] = {}
         self.partial_blocks: list[str | None] = []
         self.size = self.steps = self.depth = 0
         self.indent: str | None = None
@@ -103,6 +109,25 @@ class State:
         full = ".".join(arg.keys)
         where = "" if full == name else f" ({full})"
         return self.error(f"{name}{where} is not defined{self._suggestion(arg.keys)}", full)
+
+    def miss(self, arg: Arg) -> None:
+        """A value that is to be printed or used isn't there: an error in strict mode, else noted.
+
+        What the ring says (``svc``, ``bind``) comes and goes without anybody's mistake.
+
+        Raises:
+            TemplateError: strict mode.
+        """
+        if self.strict:
+            raise self.undefined(arg)
+        name = ".".join(arg.keys or ()) or arg.name
+        if name.partition(".")[0] not in RING_NAMES:
+            self.note(self.undefined(arg))
+
+    def note(self, error: TemplateError) -> None:
+        """Remember a mistake that lenient mode forgives; once, and only so many."""
+        if len(self.forgiven) < FORGIVEN_MAX:
+            self.forgiven.setdefault(str(error))
 
     def _suggestion(self, keys: Keys) -> str:
         value: Any = self.root
@@ -244,8 +269,7 @@ class Invocation:
         """Return the value of an argument; in strict mode it must be defined."""
         arg = self.arg(index)
         if arg.value is MISSING:
-            if self.state.strict:
-                raise self.state.undefined(arg)
+            self.state.miss(arg)
             return None
         return arg.value
 

@@ -41,7 +41,7 @@ class CompiledTemplate:
             # The bounds keep us well below the limit; a caller that is deep itself may still meet
             # it.
             raise state.error("template is nested too deep for the stack that is left") from None
-        return Rendered(text, state.read_paths())
+        return Rendered(text, state.read_paths(), tuple(state.forgiven))
 
 
 def _compile(source: Source) -> Render:

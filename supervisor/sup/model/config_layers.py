@@ -9,6 +9,7 @@ and idempotent.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
@@ -24,6 +25,7 @@ CONFIG_BYTES_MAX = 64 * 1024
 DEPTH_MAX = 30
 """Nested tables and arrays; Habitat's bound, deeper than any configuration that people read."""
 ENVIRONMENT_PREFIX = "SUP_CFG_"
+HABITAT_PREFIX = "HAB_"
 LAYER_NAMES = ("default.toml", "environment", "user.toml", "group config")
 """The layers in order, as errors call them."""
 
@@ -166,14 +168,23 @@ def environment_name(name: str) -> str:
     return ENVIRONMENT_PREFIX + check_name(name, "service name").upper().replace("-", "_")
 
 
-def environment_layer(name: str, environment: Mapping[str, str]) -> dict[str, Any]:
+def environment_layer(
+    name: str, environment: Mapping[str, str], *, habitat: bool = False
+) -> dict[str, Any]:
     """The layer in ``environment`` for service ``name``; empty when the variable is unset or blank.
+
+    ``habitat`` also takes ``HAB_<NAME>``, TOML or JSON, when ours is not set.
 
     Raises:
         OperatorError: it is not TOML; the error calls the file by the variable's name.
     """
     variable = environment_name(name)
     text = environment.get(variable, "")
+    if habitat and not text.strip():
+        variable = HABITAT_PREFIX + variable.removeprefix(ENVIRONMENT_PREFIX)
+        text = environment.get(variable, "")
+        if text.lstrip().startswith("{"):  # no TOML document begins so
+            return _parse_json(text.encode(errors="surrogateescape"), variable)
     # The operating system's bytes that are not UTF-8 arrive as surrogates: give them back to be
     # named.
     return parse_toml(text.encode(errors="surrogateescape"), variable)
@@ -199,6 +210,19 @@ def lookup(table: Mapping[str, Any], dotted: str) -> Any:
             return None
         value = value[key]
     return value
+
+
+def _parse_json(data: bytes, file: str) -> dict[str, Any]:
+    """A JSON object under the bounds of TOML; null has no place in it."""
+    text = decode_text(data, file, bytes_max=CONFIG_BYTES_MAX)
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise OperatorError(f"{file}: not JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise OperatorError(f"{file}: expected a JSON object, got {type_word(table)}")
+    check_table(table, file)
+    return table
 
 
 def _names(names: Sequence[str], count: int) -> list[str]:

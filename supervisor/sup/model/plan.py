@@ -182,11 +182,7 @@ def parse_plan(data: bytes, file: str) -> Plan:
     plan = convert_table(table, Plan, file)
     check_name(plan.package.name, f"{file}: package.name")
     check_name(plan.package.origin, f"{file}: package.origin")
-    if not _VERSION.fullmatch(plan.package.version):
-        raise OperatorError(
-            f"{file}: package.version {plan.package.version!r:.80} is not a version;"
-            " use letters, digits and . _ + ~ -, at most 64"
-        )
+    check_version(plan.package.version, f"{file}: package.version")
     for where, probe in (
         ("health", plan.service.health),
         ("startup", plan.service.startup),
@@ -234,6 +230,19 @@ def for_command(name: str, command: list[str] | tuple[str, ...] | str) -> Plan:
         package=PackageMeta(name=check_name(name, "service name"), origin=WRAPPED, version="0"),
         service=ServicePlan(command=argv),
     )
+
+
+def check_version(version: str, what: str) -> None:
+    """Refuse what is not a version; ``what`` begins the error line.
+
+    Raises:
+        OperatorError: as said.
+    """
+    if not _VERSION.fullmatch(version):
+        raise OperatorError(
+            f"{what} {version!r:.80} is not a version;"
+            " use letters, digits and . _ + ~ -, at most 64"
+        )
 
 
 def check_command(command: str | list[str] | None, what: str) -> None:

@@ -57,16 +57,19 @@ def build_context(
     sys: Mapping[str, Any],
     bound: Sequence[Bound] = (),
     package_dir: Path | None = None,
+    dependencies: Sequence[Mapping[str, str]] = (),
+    environment: Mapping[str, str] | None = None,
     leaders: Mapping[str, str] | None = None,
     update_leader: str | None = None,
 ) -> dict[str, Any]:
     """The context for the templates of one service, of plain values only.
 
     ``group_name`` is ``service.group``; ``me`` is this supervisor's member id (hex). ``bound`` is
-    what ``binds.look`` found; a bind without a usable member is absent. ``leaders`` has the
-    leaders of other groups by name, as far as they are known here. A member that the census does
-    not yet list here is made from the plan, so that ``svc.me`` always exists. O(members of the
-    group and of the bound groups).
+    what ``binds.look`` found; a bind without a usable member is absent. ``dependencies`` are
+    packages with their ``path``; ``environment`` is what the package adds to that of its processes.
+    ``leaders`` has the leaders of other groups by name, as far as they are known here. A member
+    that the census does not yet list here is made from the plan, so that ``svc.me`` always exists.
+    O(members of the group and of the bound groups).
 
     Raises:
         OperatorError: ``group_name`` is not a ``service.group``.
@@ -81,7 +84,12 @@ def build_context(
     mine = view.by_id[me]
     return {
         "sys": {**SYS_DEFAULTS, **sys, "member_id": me},
-        "pkg": _package(plan, cfg, paths, package_dir),
+        "pkg": {
+            **_package(plan, cfg, paths, package_dir),
+            "deps": [dict(dependency) for dependency in dependencies],
+            "dependencies": [dependency.get("ident", "") for dependency in dependencies],
+            "env": dict(environment or {}),
+        },
         "cfg": plain_config(cfg),
         "svc": {
             "service": group.service,
@@ -275,7 +283,7 @@ def _package(
         "path": str(package_dir or paths.root),
         "svc_path": str(paths.root),
         "svc_config_path": str(paths.config),
-        "svc_config_install_path": str(paths.root / "config_install"),
+        "svc_config_install_path": str(paths.config_install),
         "svc_data_path": str(paths.data),
         "svc_files_path": str(paths.files),
         "svc_static_path": str(paths.static),
@@ -284,8 +292,8 @@ def _package(
         "svc_run": str(paths.hook("run")),
         "svc_user": plan.service.user,
         "svc_group": plan.service.group,
-        "deps": [],
-        "env": {},
         "exposes": [str(port) for port in exposes if port is not None],
         "exports": dict(sorted(plan.exports.items())),
+        "shutdown_signal": plan.service.stop_signal,
+        "shutdown_timeout": round(plan.service.stop_timeout),
     }

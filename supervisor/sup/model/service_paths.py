@@ -25,6 +25,10 @@ class ServicePaths:
         return self.root / "config"
 
     @property
+    def config_install(self) -> Path:
+        return self.root / "config_install"
+
+    @property
     def hooks(self) -> Path:
         return self.root / "hooks"
 
