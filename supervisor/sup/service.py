@@ -206,8 +206,9 @@ class Service:
         time-out; an answer younger than ``SUITABILITY_FRESH_S`` is given again.
         """
         acts = self._acts
-        if not acts.hooks.has("suitability"):
+        if not acts.hooks.has("suitability") or self._task is None:
             return None
+        await acts.adopted.wait()
         try:
             await acts.make_hooks_ready()
         except (OperatorError, OSError) as error:

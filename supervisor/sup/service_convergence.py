@@ -79,6 +79,8 @@ class Convergence:
         """``backoff`` is for retries of its own; ``wake`` is set when there is news."""
         self.applied = Fingerprint()
         """What the running process was started and last configured with."""
+        self.on_disk = asyncio.Event()
+        """Set once files have been written by this supervisor."""
         self._spec = spec
         self._package = package
         self._processes = processes
@@ -116,6 +118,7 @@ class Convergence:
             if self._written is None or self._written.files is not rendered.files:
                 await self._processes.write(rendered.files)
             self._written = rendered
+            self.on_disk.set()
 
     async def write_before_start(self, view: View, still: Callable[[], bool]) -> None:
         """Render and write for a service that does not run, unless it has begun to start since.
@@ -132,6 +135,7 @@ class Convergence:
             if self._written is None or self._written.files != rendered.files:
                 await self._processes.write(rendered.files)
                 self._written = rendered
+                self.on_disk.set()
 
     def started(self, rendered: RenderedService, view: View) -> None:
         """A process was started with ``rendered``."""

@@ -62,6 +62,8 @@ class ServiceProcesses:
         self.member_id = ""
         self._host = host or LocalHost()
         self.hook_runs = HookRuns(spec.name)
+        self._apart = asyncio.Lock()
+        """Keeps a sweep and the one hook that may run before a start from each other."""
         self._spec = spec
         self._package = package
         self._plan = package.plan.service
@@ -105,12 +107,13 @@ class ServiceProcesses:
 
     async def sweep(self, *, keep: str = "") -> None:
         """Kill whatever an earlier start or a dead supervisor left, but for the start marked
-        ``keep``.
+        ``keep``. A suitability hook that runs is waited for.
 
         Raises:
             ProcessError: something can't be killed.
         """
-        left = await asyncio.to_thread(kill_marked, self._mark_prefix, keep=keep)
+        async with self._apart:
+            left = await asyncio.to_thread(kill_marked, self._mark_prefix, keep=keep)
         if left:
             raise ProcessError(f"process {left[0]} of an earlier start can't be killed")
 
@@ -189,16 +192,18 @@ class ServiceProcesses:
         timeout_s = self._plan.hooks.timeout_s(name, default_s)
         if at_most_s is not None:
             timeout_s = max(0.0, min(timeout_s, at_most_s))
+        apart = self._apart if name == "suitability" else contextlib.nullcontext()
         try:
-            result = await run_hook(
-                [str(self._paths.hook(name))],
-                directory=self._paths.root,
-                environment={**self._environment(), **(environment or {})},
-                mark=new_mark(self._mark_prefix),
-                timeout_s=timeout_s,
-                credentials=self._credentials,
-                separate=name == "suitability",
-            )
+            async with apart:
+                result = await run_hook(
+                    [str(self._paths.hook(name))],
+                    directory=self._paths.root,
+                    environment={**self._environment(), **(environment or {})},
+                    mark=new_mark(self._mark_prefix),
+                    timeout_s=timeout_s,
+                    credentials=self._credentials,
+                    separate=name == "suitability",
+                )
         except ProcessError as error:
             result = HookResult(None, None, False, str(error), 0)
         self.hook_runs.ended(name, result)

@@ -47,6 +47,8 @@ from sup.service_timing import ServiceTiming
 
 logger = logging.getLogger("sup.service")
 
+HOOKS_WAIT_S = 5.0
+"""For the hooks of a service that is about to start to be rendered and written."""
 FAULT_PAUSE_S = 5.0
 """Pause after an error of our own, so that it can't become a hot loop."""
 
@@ -479,16 +481,22 @@ class ServiceTask:
     async def make_hooks_ready(self) -> None:
         """Render the hooks of a service that does not run, so that one can be asked before a start.
 
+        A start that is under way writes them itself; that is waited for, not for long.
+
         Raises:
             OperatorError, OSError: a template fails, or the disk does.
         """
         view = self._wishes.view
-        if self.process is not None or self.board.state is State.STARTING or view is None:
+        if self.process is not None or view is None:
             return
-        await self.processes.prepare()
-        await self._convergence.write_before_start(
-            view, lambda: self.process is None and self.board.state is not State.STARTING
-        )
+        if self.board.state is not State.STARTING:
+            await self.processes.prepare()
+            await self._convergence.write_before_start(
+                view, lambda: self.process is None and self.board.state is not State.STARTING
+            )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HOOKS_WAIT_S):
+                await self._convergence.on_disk.wait()
 
     async def file_updated(self, names: list[str]) -> None:
         """Run the file-updated hook of a running process; it ends with the process at last."""
