@@ -24,8 +24,10 @@ cdef struct Probe:
     uint32_t generation
     uint32_t seq
     uint8_t repeated        # a stage was asked once more, because this node stood still
+    uint8_t waited          # the end of a stage was put off once, for answers under way
     uint8_t asked
-    uint8_t answers         # nacks and relayed refusals of helpers, all timely
+    uint8_t answers         # nacks of helpers in time
+    uint8_t nacked          # which of the helpers, a bit each
     uint8_t pings_left
     uint8_t wanted          # answers of helpers that a last check would like to get
     uint8_t needed          # answers of helpers that a last check must get
@@ -104,6 +106,7 @@ cdef class FailureDetector:
     ) noexcept
     cdef void relay_due(self, int32_t index, uint32_t generation, int64_t now) noexcept
     cdef void _check(self, Probe* probe, int64_t now) noexcept
+    cdef bint _lacks_answers(self, Probe* probe) noexcept
     cdef void _ask_around(self, Probe* probe, int64_t now) noexcept
     cdef void _choose_helpers(self, Probe* probe, int count) noexcept
     cdef void _choose_suspects(self, Probe* probe, int count) noexcept
@@ -118,5 +121,5 @@ cdef class FailureDetector:
     cdef bint _may_help(self, Probe* probe, int32_t row) noexcept
     cdef bint _somebody_may_help(self, Probe* probe) noexcept
     cdef void _sample(self, int32_t row, int64_t rtt) noexcept
-    cdef Probe* _asked_of(self, uint32_t seq, int32_t helper) noexcept
+    cdef Probe* _asked_of(self, uint32_t seq, int32_t helper, int* at) noexcept
     cdef void _forget_silent(self, Probe* probe) noexcept

@@ -5,11 +5,13 @@ and the alive member whose id follows this node's (so a single crash meets a pro
 periods). A probe is
 
     DIRECT --rto--> INDIRECT --2 rto--> SECOND LOOK --second_look_us--> failed
-       |               |     no helper answered: says nothing about the target (SILENT)
+       |               |     no helper answered, one rto later still: says nothing about the target
+       |               |     (SILENT)
        +---- any answer of the target, also relayed: the probe ends well, at every stage
 
 and a suspect whose time is up gets a LAST CHECK: ping and helpers at once, three rto; it ends in
-CHECKED only when as many helpers answered in time as the ring can give (two), else in UNCHECKED.
+CHECKED only when as many helpers answered, within one rto more, as the ring can give (two), else
+in UNCHECKED. No stage depends on how exact timers are: docs/decisions/0013-coarse-timers.md.
 The time-out is one smoothed round trip per zone (the tag ``zone`` of a member's card) and one for
 all members, which serves who has no zone or one that is not yet known: at a thousand members a
 peer is probed too rarely for an estimate of its own.
@@ -221,8 +223,10 @@ cdef class FailureDetector:
         probe.generation += 1
         probe.seq = self._seq()
         probe.repeated = 0
+        probe.waited = 0
         probe.asked = 0
         probe.answers = 0
+        probe.nacked = 0
         probe.started = now
         self.probe_count += 1
         return probe
@@ -296,6 +300,7 @@ cdef class FailureDetector:
         cdef uint32_t at
         probe.asked = 0
         probe.answers = 0
+        probe.nacked = 0
         for i in range(_RECENT + count):
             if probe.asked >= count:
                 break
@@ -360,9 +365,10 @@ cdef class FailureDetector:
     cdef void _forget_silent(self, Probe* probe) noexcept:
         # A helper that did not answer is no first choice until it is heard from again.
         cdef int i
+        cdef int k
         for k in range(probe.asked):
             for i in range(_RECENT):
-                if probe.helpers[k] >= 0 and self.recent[i] == probe.helpers[k]:
+                if not probe.nacked >> k & 1 and self.recent[i] == probe.helpers[k]:
                     if self.table.heard(self.recent[i]) < probe.started:
                         self.recent[i] = -1
 
@@ -400,6 +406,7 @@ cdef class FailureDetector:
             return
         if late and not probe.repeated:
             probe.repeated = 1
+            probe.waited = 0
             probe.failed_at += late
             if probe.stage == STAGE_SECOND_LOOK:
                 probe.pings_left += 1
@@ -414,6 +421,12 @@ cdef class FailureDetector:
                 return
         if probe.stage == STAGE_DIRECT:
             self._ask_around(probe, now)
+            return
+        if self._lacks_answers(probe) and not probe.waited:
+            # Timers round up, each by as much as its host likes: a nack that was due at four fifths
+            # may leave in the very wake-up in which its prober gives up. One time-out brings it.
+            probe.waited = 1
+            self._arm(probe, now + self.rto_of(row))
             return
         if probe.stage == STAGE_INDIRECT:
             self._forget_silent(probe)
@@ -445,13 +458,17 @@ cdef class FailureDetector:
         if probe.asked == 0 and self._somebody_may_help(probe):
             # Nobody could be asked when the check began, and now somebody can: ask again.
             probe.needed = 255
-        if late:
-            probe.needed = 255      # late once more: answers that nobody can have given in time
         if probe.answers >= probe.needed:
             self.effects.add(EFFECT_CHECKED, row, probe.asked, 0, now, probe.answers)
         else:
             self.effects.add(EFFECT_UNCHECKED, row, probe.asked, 0, now, probe.answers)
         self._end(probe)
+
+    cdef bint _lacks_answers(self, Probe* probe) noexcept:
+        # Whether a stage would end without the answers of helpers that it asked for.
+        if probe.stage == STAGE_INDIRECT:
+            return probe.asked and probe.answers == 0
+        return probe.stage == STAGE_LAST_CHECK and probe.answers < probe.needed
 
     cdef void _ask_around(self, Probe* probe, int64_t now) noexcept:
         # The direct ping stayed unanswered: two time-outs for the way over the helpers.
@@ -523,8 +540,8 @@ cdef class FailureDetector:
             self.zone_count += 1
         _learn(zone, rtt)
 
-    cdef Probe* _asked_of(self, uint32_t seq, int32_t helper) noexcept:
-        # The probe that asked this helper, with the helper struck off so that it answers once.
+    cdef Probe* _asked_of(self, uint32_t seq, int32_t helper, int* at) noexcept:
+        # The probe that asked this helper, and the helper's place in it.
         cdef int i
         cdef int k
         cdef Probe* probe
@@ -534,13 +551,17 @@ cdef class FailureDetector:
                 continue
             for k in range(probe.asked):
                 if probe.helpers[k] == helper:
-                    probe.helpers[k] = -1
+                    at[0] = k
                     return probe
         return NULL
 
     cdef bint relayed(self, uint32_t seq, int32_t helper, int32_t subject) noexcept:
-        """A helper passed on the target's answer. True when a probe ended by it."""
-        cdef Probe* probe = self._asked_of(seq, helper)
+        """A helper passed on the target's answer. True when a probe ended by it.
+
+        Also after its nack: the target was slow to answer, and it did.
+        """
+        cdef int at = 0
+        cdef Probe* probe = self._asked_of(seq, helper, &at)
         if probe == NULL or probe.row != subject:
             return False
         self._end(probe)
@@ -548,8 +569,12 @@ cdef class FailureDetector:
 
     cdef void nacked(self, uint32_t seq, int32_t helper) noexcept:
         """A helper got no answer either, and said so in time."""
-        cdef Probe* probe = self._asked_of(seq, helper)
-        if probe != NULL and (probe.stage == STAGE_INDIRECT or probe.stage == STAGE_LAST_CHECK):
+        cdef int at = 0
+        cdef Probe* probe = self._asked_of(seq, helper, &at)
+        if probe == NULL or probe.nacked >> at & 1:
+            return
+        probe.nacked |= <uint8_t> (1 << at)
+        if probe.stage == STAGE_INDIRECT or probe.stage == STAGE_LAST_CHECK:
             probe.answers += 1
 
     cdef Relay* _free_relay(self) noexcept:

@@ -318,6 +318,8 @@ cdef class Engine(Hosts):
             t += 1
         if t < self.now:
             t = self.now
+        if slot.grain_us:
+            t = (t // slot.grain_us + 1) * slot.grain_us
         if t < slot.armed_us:
             slot.armed_us = t
             slot.timer_generation += 1

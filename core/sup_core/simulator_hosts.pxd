@@ -31,6 +31,7 @@ cdef struct Slot:
     int64_t stalled_until
     int64_t busy_until
     int64_t service_us
+    int64_t grain_us
     int64_t burst_until
     uint32_t group
     uint32_t zone

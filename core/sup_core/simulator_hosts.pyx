@@ -167,6 +167,20 @@ cdef class Hosts:
         self._check(index)
         self.slots[index].service_us = max(0, service_us)
 
+    def coarsen(self, Py_ssize_t index, int64_t grain_us) -> None:
+        """Let the process's timers fire only at multiples of `grain_us` (0: exactly when due).
+
+        The multiples count from the start of time, so hosts of one grain wake up together; what is
+        due at such a moment fires at the next, as with the shared timer of a hub of many sockets.
+        """
+        self._check(index)
+        if not 0 <= grain_us <= 10_000_000:
+            raise ValueError(f"grain is {grain_us} us, bounds are 0..10^7")
+        self.slots[index].grain_us = grain_us
+        self.slots[index].armed_us = INT64_MAX
+        if self.slots[index].running:
+            self._arm(<uint32_t>index)
+
     def set_group(self, Py_ssize_t index, int64_t group) -> None:
         """Put the host into a partition: packets pass only between hosts of one group."""
         self._check(index)

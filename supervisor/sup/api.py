@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sup import __version__, events
+from sup.api_health import HealthApi
 from sup.edge.datagram_ports import clock_us
 from sup.edge.package_dir import load_package
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
@@ -46,7 +47,7 @@ SETTLE_POLLS = 50
 UNSETTLED = ("down", "starting")
 
 
-class Api:
+class Api(HealthApi):
     """The supervisor as the gateway sees it (``gateway.SupervisorApi``)."""
 
     def __init__(self, supervisor: Supervisor) -> None:
@@ -61,6 +62,7 @@ class Api:
         warnings = [
             *ring.get("warnings", ()),
             *supervisor.services.warnings,
+            *supervisor.services.maintenance.warnings,
             *supervisor.problems.values(),
             *supervisor.teller.problems.values(),
         ]
@@ -132,7 +134,11 @@ class Api:
         """``GET /v1/health``: the services here that shall be up, and the worst of them."""
         services = {
             row["service"]: {
-                key: row[key] for key in ("health", "health_since_s", "output", "process")
+                key: row[key]
+                for key in (
+                    *("health", "health_since_s", "output", "process"),
+                    *("ready", "maintenance", "withheld"),
+                )
             }
             for row in self._services()
             if row["desired"] == "up"
@@ -360,10 +366,14 @@ class Api:
             "strategy": spec.strategy,
             "config_version": status.config_version if status else "",
             "pending": status.pending if status else "",
+            "started": status.started if status else False,
             "ready": status.ready if status else False,
             "said": status.said if status else "",
             "cause": status.cause if status else "",
             "next_try_s": status.next_try_s if status else 0,
             "held": status.held if status else "",
             "hooks": loaded.service.hooks() if loaded.service is not None else {},
+            "maintenance": self._supervisor.services.maintenance.reason(spec.name),
+            "restart": status.restart if status else "",
+            "withheld": status.withheld if status else "",
         }

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
+from sup.model.maintenance import ALL
 
 log = logging.getLogger("sup.gateway")
 
@@ -76,6 +77,26 @@ class SupervisorApi(Protocol):
 
     def health(self) -> dict[str, Any]:
         """``{"health": word, "services": {...}}``: the worst health of the local services."""
+        ...
+
+    def service_health(self, name: str) -> dict[str, Any]:
+        """The verdicts on one service here and the last results of each of its checks."""
+        ...
+
+    def report_health(self, name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the state that a service reports of itself: ``{"status", "output", "check"}``."""
+        ...
+
+    def maintenances(self) -> dict[str, Any]:
+        """``{"maintenance": [...]}``: what is out of use here, why, and for how long."""
+        ...
+
+    async def begin_maintenance(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a service (``*``: all) out of use: ``{"reason", "for_s"}``."""
+        ...
+
+    async def end_maintenance(self, name: str) -> dict[str, Any]:
+        """Take it back into use."""
         ...
 
     async def events(
@@ -337,8 +358,8 @@ async def _put_file(api: SupervisorApi, request: Request) -> Answer:
     return _json(await api.put_file(group, name, request.body))
 
 
-async def _start(api: SupervisorApi, request: Request) -> Answer:
-    _query(request, ())
+def _object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object."""
     try:
         asked = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -347,7 +368,28 @@ async def _start(api: SupervisorApi, request: Request) -> Answer:
         raise OperatorError("request is nested too deeply") from None
     if not isinstance(asked, dict):
         raise OperatorError("request is not a JSON object")
-    return _json(await api.start_service(asked), 201)
+    return asked
+
+
+async def _start(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(await api.start_service(_object(request)), 201)
+
+
+async def _report(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(api.report_health(request.captured["name"], _object(request)))
+
+
+async def _begin_maintenance(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    name = request.captured.get("name", ALL)
+    return _json(await api.begin_maintenance(name, _object(request)))
+
+
+async def _end_maintenance(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    return _json(await api.end_maintenance(request.captured.get("name", ALL)))
 
 
 async def _start_again(api: SupervisorApi, request: Request) -> Answer:
@@ -373,6 +415,13 @@ _ROUTES = (
     _route("GET", "/v1/services/{name}", _call("service", "name")),
     _route("GET", "/v1/census", _call("census")),
     _route("GET", "/v1/health", _health),
+    _route("GET", "/v1/services/{name}/health", _call("service_health", "name")),
+    _route("PUT", "/v1/services/{name}/health/ttl", _report),
+    _route("GET", "/v1/maintenance", _call("maintenances")),
+    _route("PUT", "/v1/maintenance", _begin_maintenance),
+    _route("DELETE", "/v1/maintenance", _end_maintenance),
+    _route("PUT", "/v1/services/{name}/maintenance", _begin_maintenance),
+    _route("DELETE", "/v1/services/{name}/maintenance", _end_maintenance),
     _route("GET", "/v1/events", _events),
     _route("GET", "/v1/groups/{group}/config", _config),
     _route("PUT", "/v1/groups/{group}/config", _apply),

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sup import events
+from sup.edge.loop_lag import LoopLag
 from sup.edge.process_tree import KILL_DEADLINE_S
 from sup.edge.processes import ProcessHost
 from sup.edge.render_files import CompiledPackage
@@ -53,6 +54,8 @@ class Service:
         paths: ServicePaths,
         *,
         health_check: HealthCheck,
+        probe_checks: Mapping[str, HealthCheck] | None = None,
+        lag: LoopLag | None = None,
         strategy: UpdateStrategy,
         rng: random.Random,
         environment: Mapping[str, str],
@@ -63,8 +66,9 @@ class Service:
         installs: InstallTurn | None = None,
     ) -> None:
         """``environment`` is all that the service gets of the supervisor's own. ``backoff`` is for
-        tests: the plan's is the rule. ``gates`` can hold the start.
-        ``installs`` remembers which releases are installed; without it none is.
+        tests: the plan's is the rule. ``gates`` can hold the start. ``probe_checks`` has the checks
+        of ``startup`` and ``liveness`` where the plan has them. ``installs`` remembers which
+        releases are installed; without it none is.
         """
         self.spec = spec
         self.package = package
@@ -74,12 +78,14 @@ class Service:
         self._wishes = Wishes(desired_up=spec.desired == "up")
         self._health = HealthWatch(
             spec.name,
-            health_check,
-            plan.health,
+            {"readiness": health_check, **(probe_checks or {})},
+            plan.probes,
             rng,
-            interval_s=spec.health_interval or plan.health.interval,
+            interval_s=spec.health_interval,
             first_check_s=timing.first_check_s,
             bad_interval_s=timing.bad_interval_s,
+            lag=lag,
+            share_times=timing.share,
         )
         self._health.wake = self._wishes.wake
         self._acts = ServiceTask(
@@ -120,7 +126,13 @@ class Service:
         """
         self._wishes.view = View(context, decision, group, me, config_version)
         self._acts.processes.member_id = me
+        self._health.see(group, me)
         self._wishes.wake.set()
+
+    @property
+    def health(self) -> HealthWatch:
+        """Its health: checks, results, reports, maintenance."""
+        return self._health
 
     def look(self) -> None:
         """Wake the task: a gate may have opened."""
@@ -271,7 +283,7 @@ class Service:
             wait_s = ends.retry_at_s - asyncio.get_running_loop().time()
         return board.status(
             desired_up=self._wishes.desired_up,
-            ready=process is not None and acts.readiness.ready,
+            started=process is not None and acts.readiness.ready,
             next_try_s=int(time.time() + wait_s) if wait_s > 0 else 0,
             cause=ends.cause,
             tally=ends.tally,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,6 +98,11 @@ class Convergence:
         self._written: RenderedService | None = None
         self._granted: Fingerprint | None = None
         self._apply_at_s = 0.0
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """What was rendered last was rendered from this; empty before the first."""
+        return {} if self._rendered is None else self._rendered.context
 
     async def render(self, view: View) -> RenderedService:
         """Render in memory, or take the last result when ``view`` differs in nothing it reads.

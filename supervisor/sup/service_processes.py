@@ -15,6 +15,7 @@ import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -37,6 +38,8 @@ from sup.edge.processes import (
 from sup.edge.render_files import CompiledPackage, RenderedFile, write_rendered
 from sup.edge.service_dir import mark_prefix, prepare_directory, service_environment
 from sup.edge.users import Credentials, resolve_credentials
+from sup.model.check_settings import fill
+from sup.model.health_plan import PROBE_HOOKS, TABLES
 from sup.model.readiness import Rules
 from sup.model.service_paths import ServicePaths
 from sup.model.spec import Spec
@@ -209,19 +212,26 @@ class ServiceProcesses:
         self.hook_runs.ended(name, result)
         return result
 
-    def check_context(self, *, process_up: bool) -> CheckContext:
-        """What a health check gets to know."""
-        has_hook = self.has_hook("health-check")
+    def check_context(
+        self, probe: str, *, process_up: bool, cfg: Mapping[str, Any]
+    ) -> CheckContext:
+        """What the check of one verdict (``readiness`` …) gets to know.
+
+        Raises:
+            OperatorError: its settings name a value that ``cfg`` does not have.
+        """
+        plan = self._plan.probes[probe]
+        hook = next((name for name in PROBE_HOOKS[probe] if self.has_hook(name)), None)
         return CheckContext(
             service=self._spec.name,
             directory=str(self._paths.root),
-            hook_path=str(self._paths.hook("health-check")) if has_hook else None,
+            hook_path=None if hook is None else str(self._paths.hook(hook)),
             process_up=process_up,
-            timeout_s=self._plan.health.timeout,
+            timeout_s=plan.timeout,
             user=self._plan.user or None,
             group=self._plan.group or None,
             environment=self._environment(),
-            settings=self._plan.health.settings,
+            settings=fill(plan.settings, cfg, f"{TABLES[probe]}.settings"),
         )
 
     async def bound_log(self) -> None:

@@ -51,7 +51,7 @@ class ServiceStatus:
     package: str
     topology: str
     strategy: str
-    ready: bool = False
+    started: bool = False
     """Its process counts as started by its type."""
     said: str = ""
     """The last STATUS of a service that speaks over ``NOTIFY_SOCKET``."""
@@ -62,6 +62,14 @@ class ServiceStatus:
     held: str = ""
     """What a start waits for outside of the service; empty when nothing holds it."""
     tally: DeathTally = NO_DEATHS
+    ready: bool = False
+    """Others may use it: started, ok or warning, not in maintenance."""
+    maintenance: str = ""
+    """The reason of the maintenance it is in, or empty."""
+    restart: str = ""
+    """What the group is told of a restart for a failed check: empty, ``wanted``, ``claimed``."""
+    withheld: str = ""
+    """Why a restart that a check asks for waits, or empty."""
 
 
 class StatusBoard:
@@ -88,7 +96,7 @@ class StatusBoard:
         self,
         *,
         desired_up: bool,
-        ready: bool,
+        started: bool,
         next_try_s: int,
         cause: Cause | None,
         tally: DeathTally,
@@ -112,12 +120,16 @@ class StatusBoard:
             package=self._ident,
             topology=self._spec.topology,
             strategy=self._spec.strategy,
-            ready=ready,
+            started=started,
             said=self.said,
             cause="" if cause is None else cause.value,
             next_try_s=next_try_s,
             held=self.held,
             tally=tally,
+            ready=self._health.ready,
+            maintenance=self._health.maintenance,
+            restart=self._health.restart,
+            withheld=self._health.withheld,
         )
 
     def enter(self, event: Event, reason: str = "") -> None:

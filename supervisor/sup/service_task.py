@@ -244,6 +244,7 @@ class ServiceTask:
         match decision.step:
             case Step.REST:
                 if not facts.wanted:
+                    self.health.rest()
                     self._wishes.restart_asked.answer()
                     self._wishes.settling.answer()
                 return decision.wait_s
@@ -505,6 +506,13 @@ class ServiceTask:
 
     # ---- small things ----------------------------------------------------------------------------
 
+    def _cfg(self) -> Mapping[str, Any]:
+        """The configuration that was rendered last, for the settings of checks."""
+        cfg = self._convergence.context.get("cfg")
+        if not cfg and self._wishes.view is not None:
+            cfg = self._wishes.view.context.get("cfg")
+        return cfg if isinstance(cfg, Mapping) else {}
+
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
@@ -517,7 +525,11 @@ class ServiceTask:
 
     def _begin_checking(self, process: Process) -> None:
         self._side.begin(
-            self.health.run(lambda: self.processes.check_context(process_up=process.exit is None))
+            self.health.run(
+                lambda probe: self.processes.check_context(
+                    probe, process_up=process.exit is None, cfg=self._cfg()
+                )
+            )
         )
 
     async def _know_adopted(self, since_s: int) -> None:

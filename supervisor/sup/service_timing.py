@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from sup.model.restart_share import ShareTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,8 +13,10 @@ class ServiceTiming:
 
     first_check_s: float = 1.0
     """From the start to the first check: a service that dies at once never counts as ok."""
-    bad_interval_s: float = 5.0
-    """Longest pause between checks of a service that is not ok."""
+    bad_interval_s: float = 86400.0
+    """Longest pause between checks of a service that is not ok, beside ``retry_interval``."""
+    share: ShareTimes = field(default_factory=ShareTimes)
+    """Waits before a restart for a failed check, for what the rest of the group says."""
     init_timeout_s: float = 600.0
     """Init hooks migrate databases and unpack data."""
     hook_timeout_s: float = 60.0

@@ -17,16 +17,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sup.edge.loop_lag import LoopLag
 from sup.edge.operator_files import read_operator_file, reason
-from sup.edge.package_dir import load_package, package_for_command
+from sup.edge.package_dir import Package, hook_of, load_package, package_for_command
 from sup.edge.releases import Releases, package_of
 from sup.edge.render_files import CompiledPackage, RenderError, compile_package, render
 from sup.edge.state_files import sync_directory, write_durable
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
 from sup.group_files import GroupFiles
+from sup.maintenance import Maintenance
 from sup.model.binds import check_binds
 from sup.model.census import Census, CensusGroup
+from sup.model.check_settings import fill
 from sup.model.config_layers import (
     CONFIG_BYTES_MAX,
     check_types,
@@ -35,6 +38,7 @@ from sup.model.config_layers import (
     environment_name,
     parse_toml,
 )
+from sup.model.health_plan import PROBE_HOOKS, TABLES
 from sup.model.plan import Plan
 from sup.model.reconcile import Load, Reload, Start, Stop, Unload, reconcile
 from sup.model.render_context import build_context
@@ -42,7 +46,7 @@ from sup.model.service_group import ServiceGroup
 from sup.model.service_paths import ServicePaths
 from sup.model.spec import SPEC_BYTES_MAX, Spec, format_spec, parse_spec
 from sup.plugins import Plugins
-from sup.policies import TopologyDecision
+from sup.policies import HealthCheck, TopologyDecision
 from sup.service import Service
 from sup.service_binds import BindGate
 from sup.service_files import ServiceFiles
@@ -80,11 +84,39 @@ def resolve(spec: Spec, plugins: Plugins, cache_dir: Path | None = None) -> Comp
     else:
         assert spec.package_dir is not None
         package = load_package(Path(spec.package_dir), cache_dir=cache_dir)
+    for probe in package.plan.service.probes:
+        _check_probe(package, probe, plugins.health_checks)
     check_binds(package.plan, spec.binds)
-    check = package.plan.service.health.kind
-    if check not in plugins.health_checks:
-        raise OperatorError(_not_provided("health check", check, plugins.health_checks))
     return compile_package(package, plugins.renderers)
+
+
+def _check_probe(package: Package, probe: str, known: Mapping[str, HealthCheck]) -> None:
+    """Refuse a check that nothing provides, that has no hook to run, or whose settings are wrong.
+
+    Raises:
+        OperatorError: one line.
+    """
+    plan, table = package.plan.service.probes[probe], TABLES[probe]
+    check = known.get(plan.kind)
+    if check is None:
+        raise OperatorError(_not_provided("health check", plan.kind, known))
+    hooks = {hook_of(Path(hook.name).name) for hook in package.hooks}
+    if plan.kind == "exec" and probe == "liveness" and not hooks.intersection(PROBE_HOOKS[probe]):
+        raise OperatorError(
+            f"{package.plan.package.name}: {table} is of kind exec and there is no"
+            f" hooks/{PROBE_HOOKS[probe][0]}; add it, or choose another kind"
+        )
+    validate = getattr(check, "check_settings", None)
+    if validate is None:
+        return
+    try:
+        settings = fill(plan.settings, package.default, f"{table}.settings")
+    except OperatorError:
+        return  # a value that only the running configuration has
+    try:
+        validate(settings)
+    except ValueError as error:
+        raise OperatorError(f"{package.plan.package.name}: {table}.settings: {error}") from None
 
 
 def check_environment(name: str, compiled: CompiledPackage) -> None:
@@ -157,6 +189,8 @@ class Services:
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._bad_specs: dict[str, str] = {}
         self._bad_user: dict[str, str] = {}
+        self._lag = LoopLag()
+        self.maintenance = Maintenance(state_dir / "maintenance")
         self._census = Census()
         self._scanning = asyncio.Lock()
         self._writing = asyncio.Lock()
@@ -250,6 +284,8 @@ class Services:
         Raises:
             ConflictError: ``stop_all`` came first; nothing is started any more.
         """
+        if self.maintenance.expire():
+            self._tell_maintenance()
         async with self._scanning:
             self._refuse_at_end()
             desired = await asyncio.to_thread(self._read_specs)
@@ -277,6 +313,23 @@ class Services:
                     await self._load(loaded.spec)
                 elif self._read_user_toml(name, loaded):
                     self._refresh(loaded)
+
+    async def begin_maintenance(self, name: str, reason: str, for_s: float | None) -> None:
+        """Take a service (or all) out of use, durably. Raises ``OperatorError``."""
+        await self.maintenance.begin(name, reason, for_s)
+        self._tell_maintenance()
+
+    async def end_maintenance(self, name: str) -> list[str]:
+        """Take it (or all) back into use, durably; returns whose maintenance it was."""
+        ended = await self.maintenance.end(name)
+        self._tell_maintenance()
+        return ended
+
+    def _tell_maintenance(self) -> None:
+        for name, loaded in self.loaded.items():
+            if loaded.service is not None:
+                loaded.service.health.set_maintenance(self.maintenance.reason(name))
+        self._changed()
 
     def _read_specs(self) -> dict[str, Spec]:
         specs: dict[str, Spec] = {}
@@ -337,6 +390,11 @@ class Services:
             compiled,
             ServicePaths.of(self._state_dir, spec.name),
             health_check=self._plugins.health_checks[compiled.plan.service.health.kind],
+            probe_checks={
+                probe: self._plugins.health_checks[plan.kind]
+                for probe, plan in compiled.plan.service.probes.items()
+            },
+            lag=self._lag,
             strategy=self._plugins.strategies[spec.strategy],
             rng=self._rng,
             environment=_inherited(os.environ),
@@ -344,6 +402,7 @@ class Services:
             installs=self._installs,
         )
         loaded.service.set_desired(spec.desired == "up")
+        loaded.service.health.set_maintenance(self.maintenance.reason(spec.name))
         self._refresh(loaded)
         loaded.service.start()
         log.info("service loaded name=%s package=%s", spec.name, compiled.plan.ident)

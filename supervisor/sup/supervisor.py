@@ -334,6 +334,8 @@ class Supervisor:
             topology=spec.topology,
             strategy=spec.strategy,
             config_version=status.config_version if status else "",
+            maintenance=self.services.maintenance.reason(spec.name),
+            restart=status.restart if status else "",
         )
 
 

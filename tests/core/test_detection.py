@@ -18,6 +18,7 @@ from wire import (
     NACK,
     PING,
     PING_REQ,
+    RELAYED,
     STATUS,
     SUSPECT,
     card,
@@ -164,6 +165,55 @@ def test_nack_leaves_before_the_one_who_asked_gives_up() -> None:
     assert not [m for t, ms in sent(node) for m in ms if t == address(1) and m[0] == NACK]
     node.handle_timeout(1000 + 32_000)
     assert [m for t, ms in sent(node) for m in ms if t == address(1) and m[0] == NACK]
+
+
+def asked_around() -> tuple[Node, int, int, int, list[int]]:
+    """A node whose ping stayed unanswered: (node, when it gives up, seq, target, helpers)."""
+    node = lone()
+    introduce(node, 4)
+    asked: list[tuple[bytes, list[object]]] = []
+    while not asked:
+        node.handle_timeout(node.next_timeout())
+        asked = [(t, m) for t, ms in sent(node) for m in ms if m[0] == PING_REQ]
+    [[_, seq, target, _], *_] = [message for _, message in asked]
+    index = next(index for index in range(1, 5) if short(member_id(index)) == target)
+    return node, node.next_timeout(), seq, index, [where[15] for where, _ in asked]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_nack_that_leaves_as_its_prober_gives_up_counts(answers: int) -> None:
+    """The prober waits one time-out more, once: timers round up, and both may be one wake-up."""
+    node, due, seq, target, helpers = asked_around()
+    rto = node.counters()["rto_us"]
+    node.handle_timeout(due)
+    assert node.counters()["probes_unanswered"] == 0
+    for helper in helpers[:answers]:
+        tell(node, due + 300, helper, [NACK, seq, short(member_id(target))])
+    sent(node)
+    node.handle_timeout(due + rto - 1)
+    assert not sent(node)
+    node.handle_timeout(due + rto)
+    again = [m for where, ms in sent(node) for m in ms if where == address(target)]
+    assert [message[0] for message in again] == [PING] * answers
+    assert node.counters()["probes_unanswered"] == 1 - answers
+
+
+def test_answer_that_a_helper_passes_on_after_its_nack_ends_the_probe() -> None:
+    """The target is slow and lives: the second look is over."""
+    node, due, seq, target, [helper, *_] = asked_around()
+    tell(node, due - 1, helper, [NACK, seq, short(member_id(target))])
+    node.handle_timeout(due)
+    sent(node)
+    tell(node, due + 9_000, helper, [RELAYED, seq, short(member_id(target)), 1, 0])
+    while node.next_timeout() < due + 3 * SECOND:
+        now = node.next_timeout()
+        node.handle_timeout(now)
+        for where, messages in sent(node):
+            for message in messages:
+                if message[0] == PING:
+                    assert message[1] != seq
+                    tell(node, now + 400, where[15], [ACK, message[1], node.digest()])
+    assert node.counters()["suspected"] == 0
 
 
 # time that this node missed

@@ -249,25 +249,25 @@ def test_hub_timer_fires_in_order_and_never_early(loop_factory: LoopFactory) -> 
     run(loop_factory, body)
 
 
-def test_hub_shared_by_many_rounds_deadlines_by_less_than_a_nack_has(
+def test_hub_shared_by_many_fires_what_is_due_within_a_tick_in_one_wake_up(
     loop_factory: LoopFactory,
 ) -> None:
-    """A helper's nack is sent 8 ms before the prober gives up, at the least time-out. A shared tick
-    above that makes both one wake-up: probes of the dead end without a verdict.
-    """
+    """Rounded up to the same 20 ms for all, which the rules of detection bear (decision 0013)."""
 
     async def body() -> None:
-        grid = 20_000  # deadlines right after a multiple: the worst of all ticks that divide it
+        grid = 20_000
         first = (clock_us() // grid + 2) * grid + 1
         deadlines = [first + 2 * grid * number for number in range(20)]
         hub = Hub(asyncio.get_running_loop())
-        ticker = Ticker(list(deadlines))
-        hub.add(ticker, udp())
-        for _ in range(9):
-            hub.add(Ticker([]), udp())
-        await until(lambda: len(ticker.fired) == len(deadlines))
-        late = [fired - due for fired, due in zip(ticker.fired, deadlines, strict=True)]
-        assert 0 <= min(late) < 8_000  # the least: a busy machine may add to any of them
+        tickers = [Ticker([due + 2_000 * k for due in deadlines]) for k in range(9)]
+        for ticker in tickers:
+            hub.add(ticker, udp())
+        await until(lambda: all(len(ticker.fired) == len(deadlines) for ticker in tickers))
+        late = [fired - due for fired, due in zip(tickers[0].fired, deadlines, strict=True)]
+        # The least of twenty: a busy machine may add to any of them.
+        assert 19_000 <= min(late) < 30_000
+        rounds = zip(*(ticker.fired for ticker in tickers), strict=True)
+        assert min(max(fired) - min(fired) for fired in rounds) < 2_000
         hub.close()
 
     run(loop_factory, body)

@@ -39,6 +39,24 @@ class FakeApi:
     def health(self) -> dict[str, Any]:
         return {"health": self.health_word, "services": {}}
 
+    def service_health(self, name: str) -> dict[str, Any]:
+        return {"service": name, "health": self.health_word}
+
+    def report_health(self, name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+        self.calls.append(("report", name, dict(report)))
+        return {"result": "reported"}
+
+    def maintenances(self) -> dict[str, Any]:
+        return {"maintenance": []}
+
+    async def begin_maintenance(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        self.calls.append(("maintenance on", name, dict(request)))
+        return {"result": "in maintenance"}
+
+    async def end_maintenance(self, name: str) -> dict[str, Any]:
+        self.calls.append(("maintenance off", name))
+        return {"result": "ended"}
+
     async def events(
         self, since: int, follow_s: float, kinds: Sequence[str], service: str
     ) -> dict[str, Any]:

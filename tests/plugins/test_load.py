@@ -52,7 +52,7 @@ def test_load_nothing_gives_the_built_ins() -> None:
     loaded = plugins.load()
     assert list(loaded.topologies) == ["standalone"]
     assert list(loaded.strategies) == ["none", "at-once"]
-    assert list(loaded.health_checks) == ["exec"]
+    assert list(loaded.health_checks) == ["exec", "ttl"]
     assert "" in loaded.renderers
     assert [plugin.name for plugin in loaded.active] == list(BUILTINS)
     assert {plugin.distribution for plugin in loaded.active} == {"sup-ring"}

@@ -51,6 +51,7 @@ class Probe:
     needed: int = 0
     turn: int = 0
     repeated: bool = False
+    waited: bool = False
 
 
 @dataclass(eq=False)

@@ -469,17 +469,19 @@ class ReferenceNode(Probing):
             self.somebody_answered(subject)
 
     def asked_of(self, seq: int, helper: Member) -> Probe | None:
-        """The probe that a helper was asked for; it counts once."""
+        """The probe that a helper was asked for."""
         for probe in self.probes:
-            if probe.seq == seq and helper in probe.helpers and helper in probe.silent:
-                probe.silent.remove(helper)
+            if probe.seq == seq and helper in probe.helpers:
                 return probe
         return None
 
     def answered_by_helper(self, seq: int, helper: Member) -> None:
-        """A nack in time."""
+        """A nack in time; it counts once."""
         probe = self.asked_of(seq, helper)
-        if probe is not None and probe.stage in (Stage.INDIRECT, Stage.LAST_CHECK):
+        if probe is None or helper not in probe.silent:
+            return
+        probe.silent.remove(helper)
+        if probe.stage in (Stage.INDIRECT, Stage.LAST_CHECK):
             probe.answers += 1
 
     def somebody_answered(self, who: Member | None = None) -> None:

@@ -121,7 +121,7 @@ class Probing(Base):
         """A stage ended without the target's answer; one that ended late is asked once more."""
         rto = self.trip.timeout()
         if late and not probe.repeated:
-            probe.repeated = True
+            probe.repeated, probe.waited = True, False
             probe.failed_at += late
             if probe.stage == Stage.SECOND_LOOK:
                 probe.pings_left += 1
@@ -143,9 +143,15 @@ class Probing(Base):
                 self.effects.append(lambda: self.ping(probe.target, probe.seq))
             self.wait_for(probe, 2 * rto)
             return
+        needed = {Stage.INDIRECT: min(1, len(probe.helpers)), Stage.LAST_CHECK: probe.needed}
+        if probe.answers < needed.get(probe.stage, 0) and not probe.waited:
+            # The answers of helpers whose timers are coarser may be on their way.
+            probe.waited = True
+            self.wait_for(probe, rto)
+            return
         if probe.stage == Stage.LAST_CHECK:
-            if late or (not probe.helpers and self.able_to_help(probe)):
-                # Late again; or nobody could be asked, and now somebody can.
+            if not probe.helpers and self.able_to_help(probe):
+                # Nobody could be asked, and now somebody can.
                 probe.needed = 255
             self.probes.remove(probe)
             self.effects.append(lambda: self.checked(probe))

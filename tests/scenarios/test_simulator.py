@@ -299,6 +299,26 @@ def test_slow_node_handles_one_packet_per_service_time() -> None:
     assert [y - x for x, y in pairwise(times)] == [10_000] * 9
 
 
+@pytest.mark.parametrize("grain", [1_000, 20_000])
+def test_coarse_timers_fire_at_the_next_multiple_and_packets_wait_for_nothing(grain: int) -> None:
+    """A moment that is a multiple itself waits for the next, as in a hub of many sockets."""
+    engine = Engine(1, Network())
+    toy, other = Toy(beat_us=100_000), Toy()
+    engine.place(toy)
+    engine.place(other)
+    engine.coarsen(0, grain)
+    send(engine, other, 1, 0)
+    engine.advance(500_000)
+    assert toy.fired == [n * (100_000 + grain) for n in range(1, len(toy.fired) + 1)]
+    assert len(toy.fired) == 4
+    assert 0 < toy.heard[0][0] < 1_000
+    engine.coarsen(0, 0)
+    engine.advance(700_000)
+    assert toy.fired[-1] == toy.fired[3] + 200_000
+    with pytest.raises(ValueError, match="grain is -1 us, bounds are"):
+        engine.coarsen(0, -1)
+
+
 def test_halt_loses_the_socket_and_boot_starts_afresh() -> None:
     """A new process hears nothing of what its predecessor's socket held."""
     engine, a, b = pair()

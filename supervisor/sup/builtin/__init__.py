@@ -13,6 +13,7 @@ BUILTINS: Mapping[str, str] = MappingProxyType(
         "none": "sup.builtin.none",
         "at-once": "sup.builtin.at_once",
         "exec": "sup.builtin.exec_check",
+        "ttl": "sup.builtin.ttl_check",
         "handlebars": "sup.builtin.handlebars_renderer",
     }
 )

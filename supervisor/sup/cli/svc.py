@@ -66,7 +66,7 @@ def service_view(service: dict[str, Any]) -> str:
     """The answer in lines for people."""
     state = service["process"]
     pid = f", pid {service['pid']}" if service.get("pid") else ""
-    ready = ", not ready" if service.get("pid") and not service.get("ready", True) else ""
+    ready = ", not ready" if service.get("pid") and not service.get("started", True) else ""
     rows = [
         ("state", f"{paint(state)}{pid}{ready}, for {since(service.get('since_s'))}"),
         ("wanted", service["desired"]),

@@ -48,6 +48,8 @@ HOOK_NAMES = (
     "run",
     "post-run",
     "health-check",
+    "startup-check",
+    "liveness-check",
     "reconfigure",
     "suitability",
     "demote",

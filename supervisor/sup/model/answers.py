@@ -72,6 +72,9 @@ def census_member_answer(member: CensusMember) -> dict[str, Any]:
         "exports": dict(member.exports),
         "sys": dict(member.sys),
         "config_version": member.config_version,
+        "maintenance": member.maintenance,
+        "restart": member.restart,
+        "ready": member.serving,
     }
 
 

@@ -74,6 +74,10 @@ class CensusMember:
     version``."""
     config_version: str = ""
     """Version of the group configuration that is applied there, or empty."""
+    maintenance: str = ""
+    """The reason of the maintenance that the service is in there, or empty."""
+    restart: str = ""
+    """``wanted`` or ``claimed`` while a restart for a failed check is wanted or under way."""
 
     @property
     def alive(self) -> bool:
@@ -87,6 +91,11 @@ class CensusMember:
     def present(self) -> bool:
         """Alive or suspect: what ``svc.members`` in a template lists."""
         return self.state in ("alive", "suspect")
+
+    @property
+    def serving(self) -> bool:
+        """Fit for use by others: alive, ok or warning, and not in maintenance."""
+        return self.alive and not self.maintenance and self.health in (Health.OK, Health.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,4 +211,6 @@ def _census_member(member: MemberView, said: ServiceRumor) -> CensusMember:
         exports=said.exports,
         sys=said.sys,
         config_version=said.config_version,
+        maintenance=said.maintenance,
+        restart=said.restart,
     )

@@ -8,6 +8,8 @@ from enum import IntEnum
 
 OUTPUT_BYTES_MAX = 1024
 """Bytes of a check's last output that are kept and gossiped; the tail is kept."""
+MAINTENANCE_CHARS_MAX = 200
+"""Of the reason of a maintenance: a line."""
 
 
 class Health(IntEnum):

@@ -16,8 +16,20 @@ from msgspec import Meta
 from sup.errors import OperatorError
 from sup.model.service_group import check_name
 
-PROBES = ("startup", "readiness", "liveness")
-"""The three verdicts, in the order in which they matter in a life."""
+TABLES = {
+    "startup": "service.startup",
+    "readiness": "service.health",
+    "liveness": "service.liveness",
+}
+"""The three verdicts, in the order in which they matter in a life, and their tables in a plan."""
+PROBES = tuple(TABLES)
+PROBE_HOOKS = {
+    "startup": ("startup-check", "health-check"),
+    "readiness": ("health-check",),
+    "liveness": ("liveness-check",),
+}
+"""The hooks that a check of kind ``exec`` runs, the first that there is. Liveness never falls back
+on the hook of readiness: a service that is busy is not to be restarted for it."""
 
 PositiveSeconds = Annotated[float, Meta(gt=0.0, le=86400.0)]
 Count = Annotated[int, Meta(ge=1, le=1000)]

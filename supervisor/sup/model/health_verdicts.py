@@ -29,13 +29,19 @@ class Verdicts:
     """The startup check has passed since ``begin``, or there is none and the process runs."""
     forced: Health | None = field(default=None, init=False)
     """A fact that needs no check, such as the end of the process."""
+    _before: Health = field(default=Health.UNKNOWN, init=False)
 
     def begin(self, now_s: float) -> None:
-        """A process has started, or was adopted: nothing is known of it."""
+        """A process has started, or was adopted: nothing is known of it yet.
+
+        One that comes after an end which made the health critical stays so until it is checked, so
+        that a process which ends again and again is not news each time.
+        """
+        self._before = Health.UNKNOWN if self.forced is None else self.forced
         self.forced = None
         self.started = "startup" not in self.machines
-        for machine in self.machines.values():
-            machine.tally.force(Health.UNKNOWN)
+        for name, machine in self.machines.items():
+            machine.tally.force(self._before if name == "readiness" else Health.UNKNOWN)
             machine.begin(now_s)
 
     def force(self, verdict: Health) -> None:
@@ -57,6 +63,7 @@ class Verdicts:
             self.started = True
             for other in self.active():
                 self.machines[other].begin(now_s)
+            self.machines["readiness"].hurry(now_s)
 
     @property
     def health(self) -> Health:
@@ -65,7 +72,7 @@ class Verdicts:
             return self.forced
         if not self.started:
             startup = self.machines["startup"].verdict if "startup" in self.machines else None
-            return Health.CRITICAL if startup is Health.CRITICAL else Health.UNKNOWN
+            return Health.CRITICAL if startup is Health.CRITICAL else self._before
         liveness = self.machines.get("liveness")
         if liveness is not None and liveness.verdict is Health.CRITICAL:
             return Health.CRITICAL
@@ -74,7 +81,7 @@ class Verdicts:
     @property
     def ready(self) -> bool:
         """Others may use it: it has started, and readiness passes."""
-        return self.forced is None and self.started and self.health in PASSING
+        return self.health in PASSING and (self.started or self.forced is not None)
 
     @property
     def failed(self) -> str:

@@ -20,6 +20,7 @@ from sup.model.backoff import WAIT_S_MIN
 from sup.model.config_layers import parse_toml
 from sup.model.convert import convert_table, near
 from sup.model.health_plan import (
+    TABLES,
     HealthPlan,
     LivenessPlan,
     PositiveSeconds,
@@ -118,8 +119,12 @@ class ServicePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def probes(self) -> dict[str, ProbePlan]:
         """The checks there are, by the name of their verdict: ``startup``, ``readiness`` …"""
-        probes = {"startup": self.startup, "readiness": self.health, "liveness": self.liveness}
-        return {name: probe for name, probe in probes.items() if probe is not None}
+        probes: dict[str, ProbePlan] = {"readiness": self.health}
+        if self.startup is not None:
+            probes = {"startup": self.startup, **probes}
+        if self.liveness is not None:
+            probes["liveness"] = self.liveness
+        return probes
 
     @property
     def argv(self) -> tuple[str, ...] | None:
@@ -183,13 +188,8 @@ def parse_plan(data: bytes, file: str) -> Plan:
     check_name(plan.package.name, f"{file}: package.name")
     check_name(plan.package.origin, f"{file}: package.origin")
     check_version(plan.package.version, f"{file}: package.version")
-    for where, probe in (
-        ("health", plan.service.health),
-        ("startup", plan.service.startup),
-        ("liveness", plan.service.liveness),
-    ):
-        if probe is not None:
-            check_probe(probe, f"{file}: service.{where}")
+    for name, probe in plan.service.probes.items():
+        check_probe(probe, f"{file}: {TABLES[name]}")
     for what, names in (
         ("exports", plan.exports),
         ("binds", plan.binds),

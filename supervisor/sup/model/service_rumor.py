@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from sup.model.health import OUTPUT_BYTES_MAX, Health
+from sup.model.health import MAINTENANCE_CHARS_MAX, OUTPUT_BYTES_MAX, Health
 from sup.model.service_group import NAME_PATTERN, ServiceGroup
 
 SERVICE_KIND = 1
@@ -61,6 +61,10 @@ class ServiceRumor:
     topology: str = "standalone"
     strategy: str = "none"
     config_version: str = ""
+    maintenance: str = ""
+    """The reason of the maintenance that the service is in, or empty; cut to its bound."""
+    restart: str = ""
+    """``wanted`` or ``claimed`` while a restart for a failed check is; see ``restart_share``."""
 
 
 class _Wire(msgspec.Struct, frozen=True):
@@ -77,6 +81,8 @@ class _Wire(msgspec.Struct, frozen=True):
     topology: _Name
     strategy: _Name
     config_version: Annotated[str, Meta(max_length=64)] = ""
+    maintenance: Annotated[str, Meta(max_length=MAINTENANCE_CHARS_MAX)] = ""
+    restart: Annotated[str, Meta(max_length=32)] = ""
 
 
 def service_key(group: ServiceGroup) -> bytes:
@@ -111,6 +117,10 @@ def encode(rumor: ServiceRumor) -> bytes:
         "strategy": rumor.strategy,
         "config_version": rumor.config_version,
     }
+    if rumor.maintenance:
+        wire["maintenance"] = rumor.maintenance[:MAINTENANCE_CHARS_MAX]
+    if rumor.restart:
+        wire["restart"] = rumor.restart
     try:
         data = msgspec.msgpack.encode(wire)
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, OverflowError) as error:
@@ -159,6 +169,8 @@ def decode(data: bytes) -> ServiceRumor:
         topology=wire.topology,
         strategy=wire.strategy,
         config_version=wire.config_version,
+        maintenance=wire.maintenance,
+        restart=wire.restart,
     )
 
 
