@@ -56,9 +56,9 @@ FLOORS: dict[int, str] = {
     # Assembly, and the façade for plugins.
     8: """
         sup.ring sup.service sup.service_* sup.services sup.group_configs sup.plugins sup.plugin_api
-        sup.maintenance sup.api_health
+        sup.attach sup.maintenance sup.api_health
         sup.testing sup.testing.* sup.gateway sup.gateway_* sup.routes sup.control sup.api sup.logs
-        sup.defaults sup.options sup.pace sup.events sup.supervisor sup.simulation
+        sup.start_order sup.defaults sup.options sup.pace sup.events sup.supervisor sup.simulation
         sup.simulation_plot
     """,
     # Faces.

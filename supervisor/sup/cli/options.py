@@ -105,9 +105,17 @@ def read_options(function: F) -> F:
 
 def service_options(function: F) -> F:
     """How a service is named and run, for ``sup run`` and ``sup start``; see ``service_from``."""
-    from sup.cli.names import bind_words
+    from sup.cli.names import bind_words, service_names
 
     for option in (
+        click.option(
+            "--after",
+            multiple=True,
+            metavar="NAME[:CONDITION]",
+            shell_complete=service_names,
+            help="Start after the service NAME of this supervisor is started, ready (the default)"
+            " or healthy. Repeatable.",
+        ),
         click.option(
             "--bind-ready",
             is_flag=True,
@@ -151,6 +159,7 @@ def service_from(
     binds: Sequence[str] = (),
     binding_mode: str | None = None,
     bind_ready: bool = False,
+    after: Sequence[str] = (),
 ) -> Spec:
     """The spec that a command line describes, checked as far as it can be from here.
 
@@ -163,9 +172,11 @@ def service_from(
     from sup.model.binds import check_binds, parse_binds
     from sup.model.plan import for_command
     from sup.model.spec import spec_from
+    from sup.model.start_order import parse_after
 
     said: dict[str, Any] = {"group": group, "topology": topology, "strategy": strategy}
     said |= {"binding_mode": binding_mode, "binds": parse_binds(binds), "bind_ready": bind_ready}
+    said["after"] = parse_after(after)
     if package_dir is not None:
         if exec_command is not None:
             raise click.UsageError("give PACKAGE_DIR or --exec, not both")
