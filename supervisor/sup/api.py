@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from sup.edge.datagram_ports import clock_us
 from sup.edge.package_dir import load_package
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import Held
+from sup.log_streams import LogStreams
 from sup.model import departure
 from sup.model.answers import (
     applied_answer,
@@ -30,7 +31,9 @@ from sup.model.answers import (
 )
 from sup.model.config_layers import check_types, parse_toml
 from sup.model.health import Health
+from sup.model.log_lines import LogQuery
 from sup.model.service_group import ServiceGroup, parse_service_group
+from sup.model.service_paths import ServicePaths
 from sup.model.spec import Spec, spec_from
 from sup.service_status import NO_DEATHS
 from sup.services import Loaded
@@ -52,6 +55,7 @@ class Api(HealthApi):
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self._streams = LogStreams()
 
     # Reads
 
@@ -174,6 +178,13 @@ class Api(HealthApi):
             "stamp_s": held.config.stamp_s if held.config else 0,
             "applied": applied_answer(census_group, held.version),
         }
+
+    def logs(self, name: str, query: LogQuery) -> AsyncGenerator[bytes]:
+        """``GET /v1/services/{name}/logs``: lines of the log, on and on if it is followed."""
+        services = self._supervisor.services
+        services.spec(name)
+        paths = ServicePaths.of(self._supervisor.options.state_dir, name)
+        return self._streams.stream(paths.logs, name, query, lambda: name in services.loaded)
 
     # Writes
 

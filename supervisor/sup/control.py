@@ -12,10 +12,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import select
 import socket
+from collections.abc import AsyncGenerator, Mapping
 from http import HTTPStatus
 
-from sup.routes import BODY_BYTES_MAX, Answer, Request, SupervisorApi, answer, problem, too_large
+from sup.routes import (
+    BODY_BYTES_MAX,
+    STREAM_SECONDS,
+    Answer,
+    Request,
+    SupervisorApi,
+    answer,
+    problem,
+    too_large,
+)
 
 log = logging.getLogger("sup.gateway")
 
@@ -76,12 +87,19 @@ class Control:
             self._answering.add(task)
             if isinstance(request, Request):
                 head_only = request.method == "HEAD"
-                await _write(writer, await answer(self._api, request), head_only)
+                found = await answer(self._api, request)
+                if found.stream is not None and not head_only:
+                    self._answering.discard(task)  # it may go on for ever: nothing waits for it
+                    await _write_stream(writer, found, found.stream)
+                else:
+                    await _write(writer, found, head_only)
             else:
                 await _write(writer, request)
                 await _linger(reader)
         except (OSError, TimeoutError):
             pass  # the client has gone; nobody is left to be told
+        except asyncio.CancelledError:
+            pass  # ``close``: the task ends here, and asyncio's server would log an error
         finally:
             self._busy.discard(task)
             self._answering.discard(task)
@@ -139,10 +157,38 @@ async def _linger(reader: asyncio.StreamReader) -> None:
                 room -= len(data)
 
 
-async def _write(writer: asyncio.StreamWriter, answer: Answer, head_only: bool = False) -> None:
+async def _write_stream(
+    writer: asyncio.StreamWriter, answer: Answer, stream: AsyncGenerator[bytes]
+) -> None:
+    """Write what comes until it ends: a body without a length, which ends with the connection."""
+    _write_head(writer, answer, {})
+    sock = writer.get_extra_info("socket")
+    try:
+        async with contextlib.aclosing(stream) as reading:
+            async for data in reading:
+                if not data and _hung_up(sock.fileno()):
+                    return
+                writer.write(data)
+                async with asyncio.timeout(STREAM_SECONDS):
+                    await writer.drain()
+        writer.write_eof()
+    except TimeoutError:
+        writer.write(answer.too_slow)
+        await asyncio.sleep(LINGER_SECONDS)
+        writer.transport.abort()
+
+
+def _hung_up(fd: int) -> bool:
+    """Whether the other side of a unix socket has closed it, and not only ended its request."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def _write_head(writer: asyncio.StreamWriter, answer: Answer, length: Mapping[str, str]) -> None:
     headers = {
         "Content-Type": answer.content_type,
-        "Content-Length": str(len(answer.body)),
+        **length,
         "Cache-Control": "no-store",
         "Connection": "close",
         **answer.headers,
@@ -150,6 +196,11 @@ async def _write(writer: asyncio.StreamWriter, answer: Answer, head_only: bool =
     lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace"))
+
+
+async def _write(writer: asyncio.StreamWriter, answer: Answer, head_only: bool = False) -> None:
+    length = {} if answer.stream else {"Content-Length": str(len(answer.body))}
+    _write_head(writer, answer, length)
     if not head_only:
         writer.write(answer.body)
     async with asyncio.timeout(WRITE_SECONDS):

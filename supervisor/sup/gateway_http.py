@@ -10,10 +10,11 @@ Only ``sup.gateway`` imports this module, and late: see there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from sup.routes import (
     BODY_BYTES_MAX,
+    STREAM_SECONDS,
     Answer,
     Request,
     SupervisorApi,
@@ -43,6 +45,9 @@ HEADER_SECONDS = 10.0
 BODY_SECONDS = 10.0
 """For the whole body of one request, once its headers are read."""
 
+LINGER_SECONDS = 1.0
+"""For the last words to a reader that took nothing."""
+
 KEEPALIVE_SECONDS = 30.0
 """An idle connection is kept this long for the next request."""
 
@@ -60,10 +65,13 @@ class Serving:
 
     runner: web.AppRunner
     server: asyncio.Server
+    streaming: set[asyncio.Task[None]]
 
     async def close(self, timeout_s: float) -> None:
         """Refuse new connections, give requests in progress ``timeout_s``, close the rest."""
         self.server.close()
+        for task in self.streaming:
+            task.cancel()  # it would go on for ever
         manager = self.runner.server
         if manager is not None:
             manager.pre_shutdown()
@@ -74,14 +82,15 @@ class Serving:
 async def serve(api: SupervisorApi, sock: socket.socket, host: str) -> Serving:
     """Answer HTTP on a socket that listens. ``host`` is allowed in ``Host`` besides localhost."""
     app = web.Application(middlewares=[_guard(host)], client_max_size=BODY_BYTES_MAX)
-    app.router.add_route("*", "/{path:.*}", _adapt(api))
+    streaming: set[asyncio.Task[None]] = set()
+    app.router.add_route("*", "/{path:.*}", _adapt(api, streaming))
     runner = web.AppRunner(app, handle_signals=False, access_log=None)
     await runner.setup()
     manager = runner.server
     assert manager is not None
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(manager, loop), sock=sock)
-    return Serving(runner, server)
+    return Serving(runner, server, streaming)
 
 
 class _Connection(RequestHandler):
@@ -209,16 +218,51 @@ def _is_loopback(peer: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def _adapt(api: SupervisorApi) -> Handler:
+def _adapt(api: SupervisorApi, streaming: set[asyncio.Task[None]]) -> Handler:
     """One handler for everything: the routes know methods and paths themselves."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         path, _, query = request.raw_path.partition("?")
         body = await _body(request)
-        return _response(await answer(api, Request(request.method, path, query, headers, body)))
+        found = await answer(api, Request(request.method, path, query, headers, body))
+        if found.stream is None or request.method == "HEAD":
+            return _response(found)
+        task = asyncio.current_task()
+        assert task is not None
+        streaming.add(task)
+        try:
+            return await _stream(request, found, found.stream)
+        finally:
+            streaming.discard(task)
 
     return handler
+
+
+async def _stream(
+    request: web.Request, answer: Answer, stream: AsyncGenerator[bytes]
+) -> web.StreamResponse:
+    """Write what comes until it ends or the reader has gone or takes nothing."""
+    response = web.StreamResponse(status=answer.status, headers=_headers(answer))
+    response.content_type = answer.content_type
+    await response.prepare(request)
+    try:
+        async with contextlib.aclosing(stream) as reading:
+            async for data in reading:
+                if request.transport is None or request.transport.is_closing():
+                    return response
+                async with asyncio.timeout(STREAM_SECONDS):
+                    await response.write(data)
+        await response.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            with contextlib.suppress(TimeoutError, OSError):
+                async with asyncio.timeout(LINGER_SECONDS):
+                    await response.write(answer.too_slow)
+            request.transport.abort()
+    except OSError:
+        pass  # the reader has gone
+    return response
 
 
 async def _body(request: web.Request) -> bytes:
@@ -236,8 +280,12 @@ def _response(answer: Answer) -> web.Response:
         body=answer.body,
         status=answer.status,
         content_type=answer.content_type,
-        headers={"Cache-Control": "no-store", **answer.headers},
+        headers=_headers(answer),
     )
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    return {"Cache-Control": "no-store", **answer.headers}
 
 
 def _problem(status: int, detail: str) -> web.Response:

@@ -11,7 +11,8 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -20,6 +21,8 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
+from sup.log_streams import own_line
+from sup.model.log_lines import LINES_DEFAULT, LINES_MAX, LogQuery, parse_when
 from sup.model.maintenance import ALL
 
 log = logging.getLogger("sup.gateway")
@@ -35,6 +38,8 @@ ANSWER_SECONDS = 300.0
 
 FOLLOW_SECONDS_MAX = 60
 """A question for events that have not happened yet is held this long at most, then asked again."""
+STREAM_SECONDS = 30.0
+"""A reader that takes nothing of a stream for so long is left."""
 
 STATUS_OF = {
     ExitCode.BAD_INPUT: 400,
@@ -159,6 +164,10 @@ class SupervisorApi(Protocol):
         """Declare a dead member (id or name) to have left for good."""
         ...
 
+    def logs(self, name: str, query: LogQuery) -> AsyncGenerator[bytes]:
+        """Lines of a service's log as they are; ``b""`` when it is time to see who listens."""
+        ...
+
     def shutdown(self) -> None:
         """Begin a clean end of this supervisor."""
         ...
@@ -179,12 +188,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back: a status, JSON bytes, and headers beside the usual ones."""
+    """What goes back: a status, JSON bytes, and headers beside the usual ones.
+
+    With a ``stream`` the body is what that gives, until it ends. Who takes nothing of it for
+    ``STREAM_SECONDS`` is left, with ``too_slow`` as the last words.
+    """
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    stream: AsyncGenerator[bytes] | None = None
+    too_slow: bytes = b""
 
 
 Handler = Callable[[SupervisorApi, Request], Awaitable[Answer]]
@@ -397,10 +412,54 @@ async def _start_again(api: SupervisorApi, request: Request) -> Answer:
     return _json(await api.set_desired(request.captured["name"], "up"))
 
 
+async def _logs(api: SupervisorApi, request: Request) -> Answer:
+    query = _query(request, ("lines", "since", "until", "follow", "format"))
+    form = query.get("format", "json" if _prefers_json(request.headers) else "text")
+    if form not in ("text", "json"):
+        raise OperatorError(f"query parameter format is {form[:50]!r}; it is text or json")
+    now_us = time.time_ns() // 1000
+    since, until = (
+        parse_when(query[key], f"query parameter {key}", now_us) if key in query else b""
+        for key in ("since", "until")
+    )
+    lines = _lines(query["lines"]) if "lines" in query else None if since else LINES_DEFAULT
+    asked = LogQuery(lines, since, until, _flag(query, "follow"), form == "json")
+    name = request.captured["name"]
+    return Answer(
+        200,
+        b"",
+        "application/x-ndjson" if asked.as_json else "text/plain",
+        {"X-Content-Type-Options": "nosniff"},
+        api.logs(name, asked),
+        own_line(f"nothing was read for {STREAM_SECONDS:.0f} s; ended", name, asked),
+    )
+
+
+def _lines(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= LINES_MAX):
+        raise OperatorError(
+            f"query parameter lines is {text[:50]!r}; it is 0 to {LINES_MAX}, or all"
+        )
+    return int(text)
+
+
+def _prefers_json(headers: Mapping[str, str]) -> bool:
+    """Whether Accept names JSON before plain text or anything."""
+    kinds = [part.split(";")[0].strip() for part in headers.get("accept", "").split(",")]
+    first = next((kind for kind in kinds if kind in _JSON_KINDS or kind in _TEXT_KINDS), "")
+    return first in _JSON_KINDS
+
+
 async def _shutdown(api: SupervisorApi, request: Request) -> Answer:
     _query(request, ())
     api.shutdown()
     return _json({"result": "stopping"}, 202)
+
+
+_JSON_KINDS = ("application/json", "application/x-ndjson")
+_TEXT_KINDS = ("text/plain", "text/*", "*/*")
 
 
 def _route(method: str, path: str, handler: Handler) -> tuple[str, re.Pattern[str], Handler]:
@@ -429,6 +488,7 @@ _ROUTES = (
     _route("PUT", "/v1/groups/{group}/files/{name}", _put_file),
     _route("DELETE", "/v1/groups/{group}/files/{name}", _call("remove_file", "group", "name")),
     _route("POST", "/v1/services", _start),
+    _route("GET", "/v1/services/{name}/logs", _logs),
     _route("POST", "/v1/services/{name}/start", _start_again),
     _route("POST", "/v1/services/{name}/stop", _call("stop_service", "name")),
     _route("POST", "/v1/services/{name}/restart", _call("restart_service", "name")),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
+from sup.log_streams import LogStreams
+from sup.model.log_lines import LogQuery
 
 
 @dataclass
@@ -19,6 +22,9 @@ class FakeApi:
     versions: dict[str, str] = field(default_factory=dict)
     hold: asyncio.Event | None = None
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    logs_of: dict[str, Path] = field(default_factory=dict)
+    """Service to directory of its log; one that is taken out is unloaded."""
+    streams: LogStreams = field(default_factory=LogStreams)
 
     def status(self) -> dict[str, Any]:
         return {"version": "0.1.0", "name": "anna"}
@@ -134,6 +140,11 @@ class FakeApi:
     async def depart(self, member: str) -> dict[str, Any]:
         self.calls.append(("depart", member))
         return {"member": member}
+
+    def logs(self, name: str, query: LogQuery) -> AsyncGenerator[bytes]:
+        if name not in self.logs_of:
+            raise NotFoundError(f"no service {name}; loaded: {', '.join(self.logs_of)}")
+        return self.streams.stream(self.logs_of[name], name, query, lambda: name in self.logs_of)
 
     def shutdown(self) -> None:
         self.calls.append(("shutdown",))

@@ -47,6 +47,22 @@ def test_jinja_installed_but_not_named_is_not_active() -> None:
     assert ".j2" not in load().renderers
 
 
+@pytest.mark.parametrize("kind", ["http", "tcp"])
+def test_health_check_installed_is_found_and_loaded_by_name(kind: str) -> None:
+    """The entry point is there and gives the kind of check; without its name it is not active."""
+    try:
+        version = importlib.metadata.version(f"sup-health-{kind}")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip(
+            f"sup-health-{kind} is not installed in this environment; make venv installs it"
+        )
+    plugins = load([f"health-{kind}"])
+    assert kind in plugins.health_checks
+    active = plugins.active[-1]
+    assert (active.distribution, active.version) == (f"sup-health-{kind}", version)
+    assert kind not in load().health_checks
+
+
 PROGRAM = """
 import sys
 from sup.plugins import installed, load

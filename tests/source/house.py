@@ -56,9 +56,10 @@ FLOORS: dict[int, str] = {
     # Assembly, and the façade for plugins.
     8: """
         sup.ring sup.service sup.service_* sup.services sup.group_configs sup.plugins sup.plugin_api
-        sup.attach sup.maintenance sup.api_health
+        sup.attach sup.maintenance sup.api_health sup.start_order
         sup.testing sup.testing.* sup.gateway sup.gateway_* sup.routes sup.control sup.api sup.logs
-        sup.start_order sup.defaults sup.options sup.pace sup.events sup.supervisor sup.simulation
+        sup.defaults sup.events sup.log_streams sup.options sup.pace sup.supervisor
+        sup.simulation
         sup.simulation_plot
     """,
     # Faces.

@@ -33,6 +33,7 @@ COMMANDS = {
     "census": "Show every service group and who is in it.",
     "health": "Show the health of this host's services.",
     "events": "Show what happened to this host's services lately.",
+    "logs": "Show what services wrote.",
     "config": "Apply and show the configuration of a service group.",
     "file": "Give files to the members of a service group.",
     "depart": "Declare a dead member to have left for good.",

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 from sup.errors import ExitCode, OperatorError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from http.client import HTTPConnection
 
 READ_SECONDS = 10.0
@@ -27,6 +28,10 @@ CHANGE_SECONDS = 330.0
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 """Largest answer that is read: a census of tens of thousands of members."""
+
+
+LINE_BYTES_MAX = 8 * 1024 * 1024
+"""A line of a stream; one of a log is at most 1 MiB, and longer as JSON."""
 
 
 class Client:
@@ -91,6 +96,43 @@ class Client:
             raise _refused(answer)
         return answer
 
+    def stream(self, path: str, query: dict[str, str], *, endless: bool) -> Iterator[bytes]:
+        """The lines of a stream, each with its newline, as they come.
+
+        ``endless`` waits for the next line without a bound; a host that died is noticed by TCP.
+
+        Raises:
+            OperatorError: as ``request``; also when the supervisor ended in the middle.
+        """
+        from http.client import HTTPException
+
+        connection = self._connection(READ_SECONDS)
+        try:
+            connection.request("GET", path + ("?" + urlencode(query) if query else ""))
+            response = connection.getresponse()
+            if response.headers.get_content_type() == "application/problem+json":
+                raise _refused(json.loads(response.read(ANSWER_BYTES_MAX)))
+            if response.status != 200:
+                raise OperatorError(f"{self._target} is not a supervisor", ExitCode.UNREACHABLE)
+            if endless and connection.sock is not None:
+                connection.sock.settimeout(None)
+                _keep_alive(connection.sock)
+            while line := response.readline(LINE_BYTES_MAX):
+                yield line
+        except TimeoutError:
+            raise OperatorError(
+                f"no answer from {self._target} in {READ_SECONDS:.0f} s", ExitCode.TIMED_OUT
+            ) from None
+        except OSError as error:
+            raise self._unreachable(error) from None
+        except (HTTPException, ValueError) as error:
+            raise OperatorError(
+                f"{self._target} ended in the middle of its answer: {error!r}",
+                ExitCode.UNREACHABLE,
+            ) from None
+        finally:
+            connection.close()
+
     def _connection(self, timeout_s: float) -> HTTPConnection:
         from http.client import HTTPConnection
 
@@ -123,6 +165,17 @@ class Client:
                 " start one with 'sup run', or name another with --state-dir DIR or --address URL"
             )
         return OperatorError(text, ExitCode.UNREACHABLE)
+
+
+def _keep_alive(sock: Any) -> None:
+    """Let the kernel find out within two minutes that the other host is gone."""
+    import socket
+
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class Refused(OperatorError):

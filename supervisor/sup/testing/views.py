@@ -43,6 +43,8 @@ def make_member(number: int, **changes: Any) -> CensusMember:
             "version": "0.1.0",
         },
         "config_version": "",
+        "maintenance": "",
+        "restart": "",
     }
     if unknown := changes.keys() - fields.keys():
         raise TypeError(f"a member has no {', '.join(sorted(unknown))}")

@@ -1,0 +1,1 @@
+"""HTTP health checks for ``sup``: ``plugin`` holds the hooks, ``check`` the check."""

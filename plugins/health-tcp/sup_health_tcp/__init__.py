@@ -1,0 +1,1 @@
+"""TCP health checks for ``sup``: ``plugin`` holds the hooks, ``check`` the check."""
