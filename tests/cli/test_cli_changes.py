@@ -287,6 +287,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     module.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sup.supervisor", module)
     monkeypatch.setattr("sup.supervisor", module, raising=False)
+    # It would put a launcher in the place of this very process.
+    monkeypatch.setattr("sup.attach.become_launcher", lambda *_: None)
     return found
 
 
