@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sup import events
 from sup.edge.processes import Process
 from sup.edge.render_files import CompiledPackage, needs_render
 from sup.errors import OperatorError
@@ -230,6 +231,7 @@ class Convergence:
         self.applied = rendered.fingerprint
         await self._processes.record(process, rendered.fingerprint)
         logger.info("service reconfigured name=%s", self._spec.name)
+        events.tell("config", self._spec.name, "reconfigured")
         self._board.has_config(rendered.config_version)
         self._board.pend("")
         self._health.check_soon()

@@ -26,6 +26,7 @@ from sup.errors import ConflictError, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
 from sup.group_files import GroupFiles
 from sup.maintenance import Maintenance
+from sup.model.binds import Bound, look
 from sup.model.census import Census, CensusGroup
 from sup.model.config_layers import (
     CONFIG_BYTES_MAX,
@@ -420,6 +421,12 @@ class Services:
         group = self._census.group(loaded.spec.name, loaded.spec.group)
         loaded.service.update(context, decision, group, self._me, held.version)
 
+    def _bound(self, loaded: Loaded, plan: Plan) -> tuple[Bound, ...]:
+        if loaded.gate is not None:
+            return loaded.gate.look(self._census)
+        spec = loaded.spec  # of a start that is only tried
+        return look(plan, spec.binds, self._census, ready=spec.bind_ready)
+
     def _versions(self, group: ServiceGroup) -> Mapping[str, str]:
         return {} if self._files is None else self._files.versions(group)
 
@@ -461,7 +468,7 @@ class Services:
             cfg=cfg,
             paths=ServicePaths.of(self._state_dir, spec.name),
             sys=self._sys(),
-            bound=(loaded.gate or BindGate(spec, plan)).look(self._census),
+            bound=self._bound(loaded, plan),
             **loaded.compiled.package.context(
                 str(ServicePaths.of(self._state_dir, spec.name).root)
             ),

@@ -24,7 +24,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sup import __version__, attach, logs
+from sup import __version__, attach, events, logs
 from sup.api import Api
 from sup.edge import memory
 from sup.edge.launcher_client import LauncherError, LauncherHost
@@ -193,6 +193,7 @@ class Supervisor:
                     await self.services.check_start(self.options.service)
                 self.services.write_spec(self.options.service)
             self.refresh()
+            events.tell("supervisor", "", f"started, version {__version__}, {self.ring.name}")
             log.info(
                 "supervisor started version=%s name=%s member=%s ring=%s address=%s",
                 __version__,
@@ -260,6 +261,7 @@ class Supervisor:
     def end(self, exit_code: ExitCode = ExitCode.OK) -> None:
         """Begin a clean end; a second call changes nothing."""
         if not self._ending.is_set():
+            events.tell("supervisor", "", "ends")
             self._exit_code = exit_code
             self._ending.set()
 
