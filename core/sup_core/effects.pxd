@@ -15,6 +15,7 @@ cdef enum EffectKind:
     EFFECT_GREET = 11       # greet seed ``row``
     EFFECT_PROBE = 12       # probe ``row`` out of turn
     EFFECT_ACCEPT = 13      # ``row`` has answered for long enough: show it as alive again
+    EFFECT_REMIND = 14      # ask suspect ``row`` both directly and through somebody else
 
 # How a piece of evidence reached this node.
 cdef enum Source:

@@ -112,6 +112,9 @@ cdef class FailureDetector:
     cdef void _choose_suspects(self, Probe* probe, int count) noexcept
     cdef int64_t _rto_with_helpers(self, Probe* probe) noexcept
     cdef void _ask_helpers(self, Probe* probe, int64_t budget) noexcept
+    cdef void _another_way(self, Probe* probe) noexcept
+    cdef int32_t some_helper(self, int32_t row) noexcept
+    cdef int64_t budget_of(self, int32_t row, int32_t helper) noexcept
     cdef int32_t _successor(self) noexcept
     cdef int32_t _next_target(self) noexcept
     cdef Probe* _free_probe(self, int32_t row, int64_t now) noexcept

@@ -47,6 +47,7 @@ cdef enum:
     _SECOND_LOOK_PINGS = 3
     _DECLARE_ANSWERS = 2        # helpers that must answer before a member is declared dead
     _CHECKS_STRICT = 3
+    _LATE_US = 400000           # a third of the second look: slow members answer within it
     _RECENT = 8
     _SEQ_MAX = 0xFFFF           # three bytes on the wire, and far more than are in flight
 
@@ -344,6 +345,38 @@ cdef class FailureDetector:
                 probe.helpers[probe.asked] = row
                 probe.asked += 1
 
+    cdef void _another_way(self, Probe* probe) noexcept:
+        # The second look asks through one other member as well, another one each time: a link that
+        # is broken must not make of two short silences a long one.
+        cdef int32_t helper = self.some_helper(probe.row)
+        if helper < 0:
+            return
+        cdef int64_t budget = self.budget_of(probe.row, helper)
+        probe.helpers[0] = helper
+        probe.asked = max(probe.asked, 1)
+        self.effects.add(EFFECT_PING_REQ, helper, probe.row, probe.seq, 0, <uint64_t> budget)
+
+    cdef int32_t some_helper(self, int32_t row) noexcept:
+        """An alive member other than this one, at random, half of them heard from lately; or -1."""
+        cdef uint32_t at = self.prng.draw_below(2 * _RECENT)
+        cdef uint32_t count = <uint32_t> self.table.live_count
+        cdef uint32_t i
+        cdef int32_t helper
+        if at < _RECENT:
+            helper = self.recent[at]
+            if helper > 0 and helper != row and self.table.states[helper] == STATE_ALIVE:
+                return helper
+        at = self.prng.draw_below(count) if count else 0
+        for i in range(count):
+            helper = self.table.live_rows[(at + i) % count]
+            if helper != row and self.table.states[helper] == STATE_ALIVE:
+                return helper
+        return -1
+
+    cdef int64_t budget_of(self, int32_t row, int32_t helper) noexcept:
+        """How long the way to a member over a helper may take, in µs."""
+        return 2 * max(self.rto_of(row), self.rto_of(helper))
+
     cdef int64_t _rto_with_helpers(self, Probe* probe) noexcept:
         # The largest time-out on the way: a helper may be further away than the target.
         cdef int k
@@ -410,6 +443,8 @@ cdef class FailureDetector:
             probe.failed_at += late
             if probe.stage == STAGE_SECOND_LOOK:
                 probe.pings_left += 1
+                # Nobody knows how much of the wait before it this node stood still, too.
+                probe.failed_at += self.settings.second_look_us // _SECOND_LOOK_PINGS
             elif probe.stage == STAGE_LAST_CHECK:
                 self._check(probe, now)
                 return
@@ -453,6 +488,7 @@ cdef class FailureDetector:
                 return
             probe.pings_left -= 1
             self.effects.add(EFFECT_PING, row, -1, probe.seq, now, 0)
+            self._another_way(probe)
             self._arm(probe, now + self.settings.second_look_us // _SECOND_LOOK_PINGS)
             return
         if probe.asked == 0 and self._somebody_may_help(probe):
@@ -475,11 +511,13 @@ cdef class FailureDetector:
         cdef int64_t rto
         probe.stage = STAGE_INDIRECT
         self._choose_helpers(probe, self.settings.indirect_probes)
+        if probe.asked == 0:
+            self._choose_suspects(probe, self.settings.indirect_probes)
         rto = self._rto_with_helpers(probe)
         if probe.asked:
             self._ask_helpers(probe, 2 * rto - self._zone(probe.row).srtt)
         else:
-            # Nobody else is alive: a ring of two asks again over the same path instead.
+            # There is nobody else: a ring of two asks again over the same path instead.
             self.effects.add(EFFECT_PING, probe.row, -1, probe.seq, now, 0)
         self._arm(probe, now + 2 * rto)
 
@@ -639,7 +677,7 @@ cdef class FailureDetector:
                     EFFECT_NACK, relay.requester, relay.subject, relay.requester_seq, now, 0
                 )
             # A late answer is still worth passing on: it ends the prober's second look.
-            self.timers.arm(now + relay.budget, TIMER_RELAY, index, generation)
+            self.timers.arm(now + max(relay.budget, _LATE_US), TIMER_RELAY, index, generation)
             return
         relay.used = False
         relay.generation += 1

@@ -28,7 +28,7 @@ cdef enum Flag:
     FLAG_CONTACT_ARMED = 2
     FLAG_DIGESTED = 4       # part of the digest
     FLAG_NEWS_CARD = 8      # gossip the whole card, not only the status
-    FLAG_ASKED = 16         # asked for its card since it last sent one
+    FLAG_ASKED = 16         # not shown, and asked since somebody said that it is gone
     FLAG_DOUBTED = 32       # held alive on old evidence; to be probed soon
     FLAG_LISTED = 128       # in the list that is being compared
     FLAG_UNMENTIONED = 64   # not mentioned yet in the exchange that is being read

@@ -49,6 +49,7 @@ cdef class Membership:
     cdef uint64_t ring
     cdef int64_t now
     cdef bint leaving
+    cdef int64_t wary_until     # what this node reads is of unknown age: it stood still
     cdef int64_t away           # how old the snapshot is that is being loaded
     cdef bint entered       # a row began to count since the rumor rules looked
     cdef uint64_t card_count
@@ -61,6 +62,10 @@ cdef class Membership:
     cdef int32_t member_message(self, Message* m, int how) noexcept
     cdef Card* _card(self, Message* m) noexcept
     cdef bint _young(self, Message* m) noexcept
+    cdef bint ask_instead(self, int32_t row, uint32_t epoch, uint32_t incarnation) noexcept
+    cdef bint wary(self) noexcept
+    cdef void woke(self) noexcept
+    cdef bint _asked_in_vain(self, int32_t row) noexcept
     cdef bint take_card(self, int32_t row, Message* m) noexcept
     cdef void evidence(
         self, int32_t row, uint32_t epoch, uint32_t incarnation, uint8_t state, uint64_t accuser,

@@ -41,6 +41,8 @@ from sup_core.events import MemberState
 
 cdef enum:
     _BOUNDED_CONTACT_SHIFT = 8
+    # How long a socket's backlog may take to be read.
+    _WARY_US = 1000000
 
 
 cdef class Membership:
@@ -147,16 +149,9 @@ cdef class Membership:
         if how == SOURCE_DISK:
             return row
         old_news = how != SOURCE_GOSSIP and how != SOURCE_SELF
-        if old_news and m.state == STATE_DEAD and self.table.states[row] <= STATE_SUSPECT:
-            # A question to the member, not an accusation: it may just not have been heard of.
-            if evidence_above(
-                    m.epoch, m.incarnation, STATE_DEAD, self.table.epochs[row],
-                    self.table.incarnations[row], STATE_ALIVE
-            ):
-                self.effects.add(
-                    EFFECT_ASK, row, -1, 0, self.now, (<uint64_t> m.epoch << 32) | m.incarnation
-                )
-            return row
+        if m.state == STATE_DEAD and (old_news or self.wary()):
+            if self.ask_instead(row, m.epoch, m.incarnation):
+                return row
         if old_news and m.state == STATE_ALIVE and self.table.states[row] == STATE_SUSPECT:
             if m.epoch == self.table.epochs[row] and m.incarnation <= self.table.incarnations[row]:
                 return row
@@ -165,6 +160,46 @@ cdef class Membership:
             REASON_NEWS if how == SOURCE_GOSSIP else REASON_SYNC
         )
         return row
+
+    cdef bint ask_instead(self, int32_t row, uint32_t epoch, uint32_t incarnation) noexcept:
+        """A `dead` of unknown age about a live member is a question to it, not a verdict: it may
+        just not have been heard of. False when it is not live.
+        """
+        if self.table.states[row] > STATE_SUSPECT:
+            return False
+        if evidence_above(
+                epoch, incarnation, STATE_DEAD, self.table.epochs[row],
+                self.table.incarnations[row], STATE_ALIVE
+        ):
+            self.effects.add(
+                EFFECT_ASK, row, -1, 0, self.now, (<uint64_t> epoch << 32) | incarnation
+            )
+        return True
+
+    cdef bint wary(self) noexcept:
+        """Whether what is read now may be old: this node stood still, and its socket hands over
+        what was true when it stopped. A verdict that was refuted meanwhile must not travel again.
+        """
+        return self.now < self.wary_until
+
+    cdef void woke(self) noexcept:
+        """This node stood still for long: its news of deaths are as old as what it reads."""
+        if self.now >= self.wary_until:
+            self.keep_verdicts()
+        self.wary_until = self.now + _WARY_US
+
+    cdef bint _asked_in_vain(self, int32_t row) noexcept:
+        # Whether a member that is not shown did not answer after it was said to be gone. It is
+        # asked once; who says so again later is believed.
+        if self.table.backoff_s[row] <= 1:
+            return False    # not even asked whether it is there
+        if self.table.flags[row] & FLAG_ASKED:
+            return self.now - self.table.since(row) >= 3 * self.detector.rto()
+        if self.question():
+            self.table.flags[row] |= FLAG_ASKED
+            self.table.set_since(row, self.now)
+            self.effects.add(EFFECT_PING, row, -1, 0, self.now, 0)
+        return False
 
     cdef bint _young(self, Message* m) noexcept:
         # Known to its teller for much less than any tombstone is kept: nobody has forgotten it.
@@ -189,6 +224,10 @@ cdef class Membership:
         card = self._card(m)
         if card == NULL:
             return False
+        if not address_equal(&m.address, self.table.address(row)):
+            # It is not where it was asked: that silence was not its own.
+            self.detector.void_probes(row)
+            self.suspicion.anew(row, self.detector.rto(), self.now)
         self.digest_out(row)
         self.table.set_card(row, card)
         if self.table.states[row] <= STATE_LEFT:
@@ -227,7 +266,7 @@ cdef class Membership:
             self.tally.counts[COUNT_EVIDENCE_REFUSED] += 1
         if (
             held == STATE_UNSEEN and admission == ADMIT_STALE and state != STATE_ALIVE
-            and self.table.backoff_s[row] > 1
+            and self._asked_in_vain(row)
         ):
             # Known from disk alone, at a number higher than those who buried it had seen, and it
             # did not answer: it is gone at that number, else the digests differed for ever.
@@ -304,7 +343,9 @@ cdef class Membership:
             self.keep_verdicts()
 
     cdef void keep_verdicts(self) noexcept:
-        """Nobody is left to tell: who comes back later must not hear old verdicts as news."""
+        """Nobody was told for long, or is there to be told: who comes back, or was well all the
+        time, must not hear old verdicts as news.
+        """
         cdef int32_t row
         for row in range(1, self.table.rows):
             if self.table.states[row] == STATE_DEAD:
@@ -353,6 +394,7 @@ cdef class Membership:
     cdef void show(self, int32_t row, Reason reason) noexcept:
         """Show a member that was not shown before, and tell others of it."""
         self.digest_out(row)
+        self.table.flags[row] &= ~FLAG_ASKED
         self.enter(row, STATE_ALIVE)
         if reason != REASON_SYNC:
             # Who gave the snapshot knows it, and so does everybody else: a thousand newcomers

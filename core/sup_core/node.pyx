@@ -102,6 +102,7 @@ cdef class Node(Protocol):
         self.table.incarnations[0] = incarnation
         self.table.set_state(0, STATE_ALIVE, now)
         self._at(now)
+        self.read_at = now
         self.stamps.set_wall(wall_us, now)
         self.membership.digest_in(0)
         # De-phased: members started together must not probe together.

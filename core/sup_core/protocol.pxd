@@ -56,6 +56,7 @@ cdef class Protocol:
     cdef Tally tally
     cdef uint64_t ring
     cdef int64_t now
+    cdef int64_t read_at    # when a datagram was last handed in
     cdef Seeds seeds
     cdef size_t received    # bytes of the datagram that is being handled
     cdef Doubts doubts
@@ -101,6 +102,9 @@ cdef class Protocol:
     cdef void _perform(self, Effect* effect) noexcept
     cdef void _gossip(self) noexcept
     cdef void _fire(self, Timer* timer) noexcept
+    cdef void _ping_req(
+        self, int32_t helper, uint32_t seq, int32_t subject, uint32_t budget
+    ) noexcept
     cdef void _ping(self, int32_t row, uint32_t seq) noexcept
     cdef void _contact(self, int32_t row) noexcept
     cdef void _ask(self, int32_t row, uint8_t state, uint32_t epoch, uint32_t incarnation) noexcept

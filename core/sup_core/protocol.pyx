@@ -75,6 +75,8 @@ from sup_core.timers cimport *
 cdef enum:
     _TIMERS_PER_CALL_MAX = 100000
     _RETRY_CHECK_US = 500000
+    # Who has just started has no view of the ring yet.
+    _SETTLED_US = 1000000
     # Who runs in the ring is found within this, whatever is lost.
     _ALONE_US = 60000000
     # Below what a body is cut at, so one of this size is complete.
@@ -146,6 +148,8 @@ cdef class Protocol:
         self.exchanges.now = self.now
         self.comparisons.now = self.now
         self.packets.now = self.now
+        if now - self.timers.next_due() >= self.settings.pause_tolerance_us // 2:
+            self.membership.woke()
         if self.now >= self.rumor_rules.expiry:
             self.rumor_rules.expire()
 
@@ -157,6 +161,11 @@ cdef class Protocol:
         cdef Header header
         cdef int32_t row
         self._at(now)
+        if now - self.read_at >= self.settings.pause_tolerance_us:
+            # It did not read, though it ran.
+            self.membership.woke()
+            self.suspicion.all_anew(self.detector.rto(), self.now)
+        self.read_at = now
         self.tally.counts[COUNT_PACKETS_IN] += 1
         if size < 0 or size > DATAGRAM_BYTES_MAX:
             self.tally.counts[COUNT_OVERSIZE] += 1
@@ -409,7 +418,10 @@ cdef class Protocol:
             self.tally.counts[COUNT_UNKNOWN_MEMBER] += 1
         elif row == 0:
             self.membership.about_me(m.epoch, m.incarnation, m.state)
-        else:
+        elif not (
+            m.state == STATE_DEAD and self.membership.wary()
+            and self.membership.ask_instead(row, m.epoch, m.incarnation)
+        ):
             self.membership.evidence(row, m.epoch, m.incarnation, m.state, m.other, REASON_NEWS)
 
     cdef void _ping_message(self, Message* m, int32_t row, const Address* source) noexcept:
@@ -460,7 +472,7 @@ cdef class Protocol:
             # It has moved: no answer would reach it. Who only asks others is found by this alone.
             self._send_join(source, MSG_JOIN, AMPLIFICATION_MAX * self.received)
         subject = self.table.find(m.subject)
-        if subject > 0 and self.table.states[subject] != STATE_UNSEEN:
+        if subject > 0:
             self.detector.ping_req(row, m.seq, subject, m.budget_us, self.now)
             return
         self.packets.open(self.now)
@@ -468,6 +480,8 @@ cdef class Protocol:
             write_relayed(
                 &self.packets.w, m.seq, m.subject, self.table.epochs[0], self.table.incarnations[0]
             )
+        elif self.now - self.table.since(0) < _SETTLED_US:
+            return      # a newcomer cannot tell a stranger from a member that it has not heard of
         else:
             write_nack(&self.packets.w, m.seq, m.subject)
         self.packets.messages += 1
@@ -535,20 +549,17 @@ cdef class Protocol:
 
     cdef void _perform(self, Effect* effect) noexcept:
         cdef int32_t row = effect.row
+        cdef int32_t helper
         cdef Packets p = self.packets
         if effect.what == EFFECT_PING:
             self._ping(row, effect.seq)
         elif effect.what == EFFECT_PING_REQ:
-            p.open(self.now)
-            if self.table.states[effect.other] == STATE_SUSPECT:
-                # The helper's ping has to carry the suspicion, so it must know of it.
-                p.status(effect.other)
-            write_ping_req(
-                &p.w, effect.seq, self.table.short_id(effect.other), <uint32_t> effect.number
-            )
-            p.messages += 1
-            self._piggyback()
-            p.send(self.table.address(row))
+            self._ping_req(row, effect.seq, effect.other, <uint32_t> effect.number)
+        elif effect.what == EFFECT_REMIND:
+            self._ping(row, 0)
+            helper = self.detector.some_helper(row)
+            if helper > 0:
+                self._ping_req(helper, 0, row, <uint32_t> self.detector.budget_of(row, helper))
         elif effect.what == EFFECT_NACK:
             p.open(self.now)
             write_nack(&p.w, effect.seq, self.table.short_id(effect.other))
@@ -593,15 +604,13 @@ cdef class Protocol:
             elif not self.detector.start_last_check(row, <int> effect.seq, self.now):
                 self.suspicion.again(row, self.now + _RETRY_CHECK_US)
         elif effect.what == EFFECT_CHECKED:
-            if self.table.states[row] == STATE_SUSPECT:
+            if self.table.states[row] == STATE_SUSPECT and self.suspicion.over(row, self.now):
                 self.tally.counts[COUNT_DECLARED] += 1
                 self.membership.evidence(
                     row, self.table.epochs[row], self.table.incarnations[row], STATE_DEAD,
                     self.table.short_id(0), REASON_LAST_CHECK
                 )
-                self.membership.note_helpers(
-                    row, <uint32_t> effect.other, effect.number
-                )
+                self.membership.note_helpers(row, <uint32_t> effect.other, effect.number)
         elif effect.what == EFFECT_UNCHECKED:
             if effect.number == 0 and effect.other:
                 self._nobody_answered()
@@ -632,6 +641,18 @@ cdef class Protocol:
         if self.table.states[row] <= STATE_SUSPECT:
             self._piggyback()
         self.packets.send(self.table.address(row))
+
+    cdef void _ping_req(
+            self, int32_t helper, uint32_t seq, int32_t subject, uint32_t budget
+    ) noexcept:
+        self.packets.open(self.now)
+        if self.table.states[subject] == STATE_SUSPECT:
+            # The helper's ping has to carry the suspicion, so it must know of it.
+            self.packets.status(subject)
+        write_ping_req(&self.packets.w, seq, self.table.short_id(subject), budget)
+        self.packets.messages += 1
+        self._piggyback()
+        self.packets.send(self.table.address(helper))
 
     cdef void _gossip(self) noexcept:
         """One tick: the same packets to all targets, more than one packet while there is a backlog.

@@ -198,9 +198,7 @@ class Simulator(Engine):
         """Give the member a new address: its socket is rebound and it says so."""
         self._call(index, "set_address", self.rebind(index))
         self.moved.add(index)
-        life = self._lives[index]
-        until = self.excuses.move(index, self.now_us)
-        self._set_excuse(life, max(life.excused_until, until))
+        self._excuse_until(index, self.excuses.move(index, self.now_us))
 
     # faults (pauses and the like in seconds; the engine's own are in microseconds)
 
@@ -255,7 +253,7 @@ class Simulator(Engine):
             self.set_group(index, group)
         parted = self.excuses.split(groups, self.running(), self.now_us)
         for index, until in parted.items():
-            self._set_excuse(self._lives[index], max(self._lives[index].excused_until, until))
+            self._excuse_until(index, until)
         self.ledger.regroup(groups)
 
     def heal(self) -> None:
@@ -264,8 +262,7 @@ class Simulator(Engine):
 
     def excuse(self, index: int, seconds: float = 0.0) -> None:
         """Allow others to declare this member dead from now until a grace after `seconds`."""
-        until = self.now_us + int(seconds * 1e6) + self._grace_us()
-        self._set_excuse(self._lives[index], max(self._lives[index].excused_until, until))
+        self._excuse_until(index, self.now_us + int(seconds * 1e6) + self._grace_us())
 
     def excused(self, viewer: int, life: Life) -> bool:
         """Return whether the viewer may declare this member dead now, though it runs."""
@@ -274,11 +271,13 @@ class Simulator(Engine):
             return True
         if self.excuses.group(viewer) != self.excuses.group(life.index):
             return True
-        if not self.excuses.unheard(viewer, life.index, self.now_us):
-            return False
-        up = self.running(life.ring)
-        if self.ledger.live(viewer) > 1 and self.excuses.third(viewer, life.index, up):
-            return False
+        now = self.now_us
+        if not self._astray(viewer, life):
+            if not self.excuses.unheard(viewer, life.index, now):
+                return False
+            up = self.running(life.ring)
+            if self.ledger.live(viewer) > 1 and self.excuses.third(viewer, life.index, up, now):
+                return False
         # Its verdict is told to who comes within reach.
         self._set_excuse(life, self.now_us + self._grace_us())
         return True
@@ -457,9 +456,23 @@ class Simulator(Engine):
         return grace_us(self.config, self.network, self.size)
 
     def _silence(self, index: int, until: int) -> None:
+        self._excuse_until(index, self.excuses.silence(index, self.now_us, until))
+
+    def _astray(self, viewer: int, life: Life) -> bool:
+        # It has moved and holds nobody alive whom it could tell, not even the viewer, which looks
+        # for it where it was: neither can find the other before the next contact with the dead.
+        if self.light or life.index not in self.moved or self._alive[life.index]:
+            return False
+        held = self.node_of(viewer).member(life.id)
+        return held is not None and held.address != self.address(life.index)
+
+    def spell(self, index: int, until: int) -> None:
+        """The network loses most of what a host is sent until then."""
+        self._excuse_until(index, self.excuses.spell(index, self.now_us, until))
+
+    def _excuse_until(self, index: int, until: int) -> None:
         life = self._lives[index]
-        excused = self.excuses.silence(index, self.now_us, until)
-        self._set_excuse(life, max(life.excused_until, excused))
+        self._set_excuse(life, max(life.excused_until, until))
 
     def _set_excuse(self, life: Life, until: int) -> None:
         life.excused_until = until

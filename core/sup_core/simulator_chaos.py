@@ -93,13 +93,17 @@ def _tumble(
 
 def _lead_back(sim: Simulator) -> None:
     """Start a seed if none runs where it was: members that were never told of each other, or of
-    where they moved, have nowhere to meet else, and no protocol could bring them together."""
+    where they moved, have nowhere to meet else, and no protocol could bring them together. If all
+    seeds run and have moved, who moved starts again: that looks up where the seeds are now."""
     seeds = [index for index in range(min(SEEDS, sim.size)) if not sim.life(index).left]
     down = [index for index in seeds if not sim.life(index).running]
     met = any(sim.life(index).running and index not in sim.moved for index in seeds)
     if not met and (down or not seeds) and len(sim.running()) > 1:
         index = down[0] if down else 0
         sim.restart(index, disk=bool(seeds))
+    elif not met and not down:
+        for index in sorted(sim.moved.intersection(sim.running())):
+            sim.restart(index)
 
 
 def _seen(sim: Simulator) -> dict[str, float]:

@@ -228,14 +228,26 @@ class FalseDeath(Check):
 
     name = "false death"
 
+    def __init__(self) -> None:
+        self._verdicts: set[tuple[bytes, int, int]] = set()
+        """What any viewer declared, or was told of a member that it showed."""
+
     def member(
         self, sim: Simulator, viewer: int, life: Life, event: MemberEvent, before: Seen | None
     ) -> None:
         """Look for an excuse."""
+        verdict = (life.id, event.member.epoch, event.member.incarnation)
+        if event.change is MemberChange.DIED and before is not None:
+            self._verdicts.add(verdict)
         if event.change is not MemberChange.DIED or not life.running or life.left:
             return
         if event.member.epoch < life.epoch:
             return  # an earlier start of it is dead indeed
+        if before is None and verdict in self._verdicts:
+            # Who never knew it is told what others hold, by somebody that has just started with an
+            # old disk, or from beyond a split. Whoever declared it was judged then, and nobody
+            # loses it here; that it comes back is a matter of agreement.
+            return
         if sim.excused(viewer, life):
             return
         why = "; ".join(sim.node_of(viewer).why(life.id))

@@ -125,6 +125,9 @@ cdef class Engine(Hosts):
     def observe(self, int64_t index, object event) -> None:
         """Take one event of the node on host `index`; the subclass decides what it means."""
 
+    def spell(self, int64_t index, int64_t until) -> None:
+        """The host `index` has fallen into a bad spell until then; the subclass may note it."""
+
     # inside
 
     cdef int _arrive(self, uint32_t index, uint32_t packet) except -1:
@@ -347,6 +350,7 @@ cdef class Engine(Hosts):
                 self.now + self.network._burst_us // 2
                 + self.dice.below(<uint32_t>self.network._burst_us)
             )
+            self.spell(target, receiver.burst_until)
         if size > self.network._mtu_bytes:
             self.oversize_packets += 1
         if (

@@ -3,13 +3,15 @@
 The promise: a member that answers, or is silent for less than the pause tolerance, is declared dead
 by nobody. So a death of a running member is excused only if
 
-- the member was silent (paused, not reading, deaf or mute) for at least the tolerance without a
-  break, or
+- the member was silent (paused, not reading, deaf or mute, in a bad spell of the network) for at
+  least the tolerance without a break, or
 - a partition stood between it and the viewer, or
 - the network lost more than ``LOSS_STRICT``, or
 - the viewer does not hear the member (it is silent itself, or one direction between them is cut),
   and holds nobody else for alive or is cut off from, or by, all that could help: of two that don't
-  hear each other neither can say whose fault that is,
+  hear each other neither can say whose fault that is, or
+- the member has moved, the viewer looks for it where it was, and it holds nobody alive to whom it
+  could say so,
 
 now or within a *grace*: after a fault has ended, its consequences are still told for as long as a
 last check takes that was under way, and as a death takes to cross the ring. Nothing else excuses: a
@@ -54,12 +56,14 @@ class Excuses:
     """The silences of all hosts, the partitions and the weather. Times in microseconds.
 
     A host's silences are one interval as long as each begins before the last one ends, whatever
-    causes them: 1.5 s of pause and then 1.5 s of partition look like 3 s from outside.
+    causes them: 1.5 s of pause and then 1.5 s of partition look like 3 s from outside. So do two
+    with less between them than the time after which a silent member is asked again.
     """
 
     def __init__(self, config: Config, grace: Callable[[], int]) -> None:
         self._tolerance_us = config.pause_tolerance_us
         self._grace = grace
+        self._unasked_us = config.second_look_us // 3 + config.rto_min_us
         self._since: dict[int, int] = {}
         self._until: dict[int, int] = {}
         self._unread: dict[int, tuple[int, int]] = {}
@@ -88,6 +92,12 @@ class Excuses:
         self._until[host] = max(self._until[host], until)
         since, unread = self._unread.get(host, (now, now))
         self._unread[host] = (now if unread < now else since, max(unread, until))
+        return self._end(host, self._until[host])
+
+    def spell(self, host: int, now: int, until: int) -> int:
+        """The network loses most of what goes to the host until then, as if it did not listen."""
+        self._begin(host, now)
+        self._until[host] = max(self._until[host], until)
         return self._end(host, self._until[host])
 
     def move(self, host: int, now: int) -> int:
@@ -156,13 +166,9 @@ class Excuses:
         """
         if self.silent(viewer, now) or now < self._end(viewer, self._until.get(viewer, now)):
             return True
-        for pair in (viewer, host), (host, viewer):
-            since, until = self._links.get(pair, (now, now))
-            if now < until or (until - since >= self._tolerance_us and now < until + self._grace()):
-                return True
-        return False
+        return self._apart(viewer, host, now)
 
-    def third(self, viewer: int, host: int, up: list[int]) -> bool:
+    def third(self, viewer: int, host: int, up: list[int], now: int) -> bool:
         """Return whether somebody else of these could carry a question and its answer.
 
         Not from beyond a partition, and not over links that are cut as well.
@@ -171,14 +177,18 @@ class Excuses:
         return any(
             i not in (viewer, host)
             and self.group(i) == group
-            and not self._cut(i, host)
-            and not self._cut(i, viewer)
+            and not self._apart(i, host, now)
+            and not self._apart(i, viewer, now)
             for i in up
         )
 
-    def _cut(self, one: int, other: int) -> bool:
-        links = self._links
-        return FOREVER_US in (*links.get((one, other), ()), *links.get((other, one), ()))
+    def _apart(self, one: int, other: int, now: int) -> bool:
+        # Whether one direction between them loses packets, or did for long until a moment ago.
+        for pair in (one, other), (other, one):
+            since, until = self._links.get(pair, (now, now))
+            if now < until or (until - since >= self._tolerance_us and now < until + self._grace()):
+                return True
+        return False
 
     def knew(self, viewer: int, now: int) -> int:
         """Return the moment that what a viewer tells now may be as old as.
@@ -196,7 +206,7 @@ class Excuses:
         return host in self._isolated or host in self._parted
 
     def _begin(self, host: int, now: int) -> None:
-        if not self._open(host) and self._until.get(host, -1) < now:
+        if not self._open(host) and self._until.get(host, -FOREVER_US) + self._unasked_us < now:
             self._since[host] = now
             self._until[host] = now
         self._since.setdefault(host, now)

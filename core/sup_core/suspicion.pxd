@@ -29,6 +29,9 @@ cdef class Suspicion:
         self, int32_t row, int64_t first_failed, int64_t rto, uint64_t me, int64_t now
     ) noexcept
     cdef void begin_hearsay(self, int32_t row, uint64_t accuser, int64_t rto, int64_t now) noexcept
+    cdef void anew(self, int32_t row, int64_t rto, int64_t now) noexcept
+    cdef void all_anew(self, int64_t rto, int64_t now) noexcept
+    cdef bint over(self, int32_t row, int64_t now) noexcept
     cdef void again(self, int32_t row, int64_t when) noexcept
     cdef void end(self, int32_t row) noexcept
     cdef uint64_t accuser(self, int32_t row) noexcept

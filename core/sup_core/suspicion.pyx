@@ -1,8 +1,9 @@
 """How long a suspect has to answer, and who may declare it dead.
 
 A member that failed to reach the suspect itself (first-hand) waits the pause tolerance and three
-time-outs from its first failed probe, asking the suspect about three times a second; every such
-ping carries the suspicion, so that any answer is a refutation. Who only heard of it waits
+time-outs from its first failed probe, asking the suspect about three times a second, directly and
+through one other member; every such ping carries the suspicion, so that any answer is a refutation.
+Who only heard of it waits
 `bystander_wait_us` longer, plus a random part so that not everybody asks at once. When the time
 is up the node runs a last check; nothing is declared here. The wait does not grow with the ring:
 accuser and suspect talk to each other directly. Sources: SWIM, Das et al. 2002, section 4.2;
@@ -11,7 +12,7 @@ Lifeguard's buddy system, Dadgar et al. 2017, section IV-C. A wait that shrinks 
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from sup_core.effects cimport EFFECT_EXPIRED, EFFECT_PING, Effects
+from sup_core.effects cimport EFFECT_EXPIRED, EFFECT_REMIND, Effects
 from sup_core.hash_index cimport HashIndex
 from sup_core.prng cimport Prng
 from sup_core.timers cimport TIMER_SUSPICION, Timers
@@ -100,7 +101,7 @@ cdef class Suspicion:
         suspect.first_hand = 1
         if suspect.accuser == 0:
             suspect.accuser = me
-        self.effects.add(EFFECT_PING, row, -1, 0, now, 0)
+        self.effects.add(EFFECT_REMIND, row, -1, 0, now, 0)
         self._arm(suspect, now)
 
     cdef void begin_hearsay(self, int32_t row, uint64_t accuser, int64_t rto, int64_t now) noexcept:
@@ -117,6 +118,26 @@ cdef class Suspicion:
         suspect.deadline = now + self.settings.pause_tolerance_us + 3 * rto
         suspect.deadline += self.settings.bystander_wait_us + self.prng.draw_below(spread + 1)
         self._arm(suspect, now)
+
+    cdef void anew(self, int32_t row, int64_t rto, int64_t now) noexcept:
+        """What was asked so far says nothing about the suspect: its time starts again."""
+        cdef int32_t at = self.index.find(<uint64_t> row)
+        if at >= 0:
+            self.slots[at].deadline = now + self.settings.pause_tolerance_us + 3 * rto
+            self._arm(&self.slots[at], now)
+
+    cdef void all_anew(self, int64_t rto, int64_t now) noexcept:
+        """This node heard nobody for long: that says nothing about any suspect."""
+        cdef int32_t at
+        for at in range(self.slot_count):
+            if self.slots[at].row >= 0:
+                self.slots[at].deadline = now + self.settings.pause_tolerance_us + 3 * rto
+                self._arm(&self.slots[at], now)
+
+    cdef bint over(self, int32_t row, int64_t now) noexcept:
+        """Whether a suspect's time is up, and has not been given anew during its last check."""
+        cdef int32_t at = self.index.find(<uint64_t> row)
+        return at < 0 or self.slots[at].deadline <= now
 
     cdef void again(self, int32_t row, int64_t when) noexcept:
         """The last check proved nothing: expire once more at ``when``."""
@@ -162,7 +183,11 @@ cdef class Suspicion:
         suspect = &self.slots[slot]
         if suspect.row < 0 or suspect.generation != generation:
             return
-        suspect.deadline += late
+        if late:
+            # Nor is the step before it: nobody knows how much of that the node stood still.
+            suspect.deadline += late + (
+                _ASK_INTERVAL_US if suspect.first_hand else _WAIT_STEP_US
+            )
         if now >= suspect.deadline:
             self.effects.add(
                 EFFECT_EXPIRED, suspect.row, -1, suspect.checks, now, suspect.first_hand
@@ -171,5 +196,5 @@ cdef class Suspicion:
                 suspect.checks += 1
             return
         if suspect.first_hand:
-            self.effects.add(EFFECT_PING, suspect.row, -1, 0, now, 0)
+            self.effects.add(EFFECT_REMIND, suspect.row, -1, 0, now, 0)
         self._arm(suspect, now)

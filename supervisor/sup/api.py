@@ -341,12 +341,13 @@ class Api(HealthApi):
                 await asyncio.sleep(SETTLE_POLL_S)
         return self._service(loaded)
 
-    @staticmethod
-    async def _named(request: dict[str, Any]) -> dict[str, Any]:
+    async def _named(self, request: dict[str, Any]) -> dict[str, Any]:
         """A package names its service itself unless the request does."""
         directory = request.get("package_dir")
         if "name" not in request and isinstance(directory, str):
-            package = await asyncio.to_thread(load_package, Path(directory))
+            package = await asyncio.to_thread(
+                load_package, Path(directory), cache_dir=self._supervisor.services.plans_dir
+            )
             request["name"] = package.plan.package.name
         return request
 

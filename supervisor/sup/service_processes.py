@@ -261,7 +261,9 @@ class ServiceProcesses:
     def _argv(self) -> list[str]:
         if self.has_hook("run"):
             return [str(self._paths.hook("run"))]
-        return list(self._plan.argv or ())
+        argv = list(self._plan.argv or ())
+        habitat = self._package.package.habitat
+        return argv if habitat is None else habitat.argv(argv, str(self._paths.root))
 
     def _environment(self) -> dict[str, str]:
         environment = service_environment(

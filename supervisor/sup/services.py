@@ -116,7 +116,7 @@ class Services:
         self._order = StartOrder(self._service)
         self._state_dir = state_dir
         self._specs = SpecFiles(state_dir / "specs")
-        self._plans_dir = state_dir / "plans"
+        self.plans_dir = state_dir / "plans"
         self._plugins = plugins
         self._configs = configs
         self._files = files
@@ -264,7 +264,7 @@ class Services:
     async def _load(self, spec: Spec) -> None:
         loaded = self.loaded.setdefault(spec.name, Loaded(spec))
         try:
-            compiled = await asyncio.to_thread(resolve, spec, self._plugins, self._plans_dir)
+            compiled = await asyncio.to_thread(resolve, spec, self._plugins, self.plans_dir)
             check_environment(spec.name, compiled)
         except OperatorError as error:
             self._set_problem(loaded, error.message)
@@ -500,7 +500,7 @@ class Services:
         Raises:
             OperatorError: the package, a template or a layer of configuration can't be used.
         """
-        compiled = await asyncio.to_thread(resolve, spec, self._plugins, self._plans_dir)
+        compiled = await asyncio.to_thread(resolve, spec, self._plugins, self.plans_dir)
         check_environment(spec.name, compiled)
         if line := self._order.circle_with(spec.name, _after(spec, compiled)):
             raise OperatorError(line)

@@ -15,6 +15,7 @@ from tests.core.wire import (
     RUMOR,
     STATUS,
     SUSPECT,
+    awake,
     card,
     packet,
     read,
@@ -154,6 +155,7 @@ def test_tombstones_past_half_the_floor_are_no_part_of_the_digest() -> None:
     without = lone(5, tombstone_floor_us=100 * SECOND)
     without.handle_timeout(now)
     death = [STATUS, short(member_id(3)), DEAD, 1, 0, short(member_id(1))]
+    awake(node, now)
     node.handle_datagram(packet(member_id(1), death), address(1), now)
     young = node.digest()
     for t in range(now, now + 70 * SECOND, SECOND):
@@ -203,6 +205,7 @@ def test_contacts_with_the_dead_do_not_clump() -> None:
     """Trap 6: back-off without jitter brings all contacts of a split at one moment."""
     node = lone(40, probe_interval_us=60 * SECOND)
     now = 60 * SECOND
+    awake(node, now)
     for index in range(2, 40):
         death = [STATUS, short(member_id(index)), DEAD, 1, 0, short(member_id(1))]
         node.handle_datagram(packet(member_id(1), death), address(1), now)
@@ -258,6 +261,8 @@ def test_ring_in_motion_agrees_soon_after_it() -> None:
 def quiet_node() -> tuple[Node, int]:
     """A node in which nothing has changed for a minute, and whose digest its peers have."""
     node, now = lone(20), 60 * SECOND
+    for earlier in (SECOND, 0):
+        awake(node, now - earlier)
     node.handle_timeout(now)
     sent(node)
     ping(node, 1, node.digest(), now)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 from tests.core.rings import SECOND, Ring, address, member_id
-from tests.core.wire import DEAD, MEMBER, RUMOR, STATUS, card, packet, read, rumor, sent, short
+from tests.core.wire import (
+    DEAD,
+    MEMBER,
+    RUMOR,
+    STATUS,
+    awake,
+    card,
+    packet,
+    read,
+    rumor,
+    sent,
+    short,
+)
 
 from sup_core.config import Config
 from sup_core.node import Node
@@ -67,6 +79,7 @@ def test_neighbour_that_dies_is_replaced_by_the_one_behind_it() -> None:
     node = lone(peers=30)
     own = short(member_id(0))
     others = sorted(range(1, 31), key=lambda i: (short(member_id(i)) - own) % (1 << 64))
+    awake(node, now)
     for gone in (others[0], others[-1]):
         dead = [STATUS, short(member_id(gone)), DEAD, 1, 0, short(member_id(others[5]))]
         node.handle_datagram(packet(member_id(others[5]), dead), address(others[5]), now)

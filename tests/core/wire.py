@@ -72,3 +72,12 @@ def sent(node: Node) -> list[tuple[bytes, list[list[Any]]]]:
 def tags_of(messages: list[list[Any]]) -> list[int]:
     """The integer tags of messages."""
     return [message[0] for message in messages]
+
+
+def awake(node: Node, now: int) -> None:
+    """Let a node that time was kept from read and fire a moment ago: it stood still until then, and
+    what comes at ``now`` is fresh to it again."""
+    before = now - 1_050_000
+    node.handle_timeout(before)
+    node.handle_datagram(packet(b"nobody that it knows"[:16]), bytes(18), before)
+    sent(node)

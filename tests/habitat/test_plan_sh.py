@@ -7,8 +7,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -352,6 +354,79 @@ def test_plan_in_a_container_without_namespaces_is_still_caged(tmp_path: Path) -
     assert done.stdout.strip() == "x", done.stderr
     assert _processes_with("sleep\0" + "97531") == []
     assert not (tmp_path / "new").exists()
+
+
+JAIL_WITHOUT_NAMESPACES = """
+import importlib.util, json, os, sys
+spec = importlib.util.spec_from_file_location("plan_jail", {path!r})
+jail = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(jail)
+jail._unshare = lambda: False
+if {uid}:
+    os.setresgid({uid}, {uid}, {uid})
+    os.setresuid({uid}, {uid}, {uid})
+    jail._landlock = {landlock}
+sys.exit(jail.main(json.loads(sys.argv[1])))
+"""
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that any user may read and write."""
+    place = Path(tempfile.mkdtemp(prefix="sup-plan-"))
+    place.chmod(0o777)
+    yield place
+    shutil.rmtree(place)
+
+
+def _without_namespaces(
+    place: Path, monkeypatch: pytest.MonkeyPatch, *, uid: int = 0, landlock: str = "jail._landlock"
+) -> None:
+    jail = place / "jail.py"
+    path = str(place / "plan_jail.py")
+    for source in (plan_sh._JAIL, plan_sh._SCRIPT):
+        (place / source.name).write_bytes(source.read_bytes())
+        (place / source.name).chmod(0o644)
+    jail.write_text(JAIL_WITHOUT_NAMESPACES.format(path=path, uid=uid, landlock=landlock))
+    monkeypatch.setattr(plan_sh, "_JAIL", jail)
+    monkeypatch.setattr(plan_sh, "_SCRIPT", place / "plan_sh.bash")
+
+
+@pytest.mark.parametrize("uid", [0, 65534])
+def test_plan_of_a_user_without_namespaces_is_still_caged(
+    open_place: Path, monkeypatch: pytest.MonkeyPatch, uid: int
+) -> None:
+    """No namespaces, no root: files, network and other processes are out of reach all the same."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become another user")
+    _without_namespaces(open_place, monkeypatch, uid=uid)
+    mark = f"sleep 86{os.getpid()}"
+    facts = _evaluate(
+        open_place,
+        f"""
+pkg_svc_run=x
+if echo x >"$PLAN_CONTEXT/new"; then pkg_svc_run=wrote; fi
+if exec 9<>/dev/tcp/127.0.0.1/9; then pkg_svc_run=net; fi
+if kill -0 $PPID; then pkg_svc_run=signal; fi
+(setsid bash -c '{mark} & {mark}' >/dev/null 2>&1 &)
+sleep 0.2
+""",
+    )
+    assert facts.values["pkg_svc_run"] == "x"
+    assert not (open_place / "new").exists()
+    assert _processes_with(mark) == []
+
+
+def test_plan_without_any_means_to_close_files_is_refused(
+    open_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old kernel for a user without namespaces: the line says what to do."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become another user")
+    _without_namespaces(open_place, monkeypatch, uid=65534, landlock="lambda: False")
+    message = _refused(open_place, "pkg_svc_run=x\n")
+    assert "is not evaluated: neither a private mount namespace nor Landlock" in message
+    assert "or write plan.toml" in message
 
 
 # ---- the cache -----------------------------------------------------------------------------------

@@ -352,14 +352,14 @@ def test_engine_stopped_refuses_a_log(engine: LogEngine, tmp_path: Path) -> None
         ("a", "/tmp", {"files": 0}),
         ("a", "/tmp", {"files": 101}),
         ("a", "/tmp", {"line_bytes_max": 1}),
-        ("a", "/tmp", {"line_bytes_max": 16384, "max_bytes": 16384}),
+        ("a", "/tmp", {"line_bytes_max": 2**21}),
     ],
 )
 def test_engine_bad_argument_is_refused(
     engine: LogEngine, name: str, directory: str, bounds: dict[str, int]
 ) -> None:
     """What is out of range is said, and nothing is opened."""
-    with pytest.raises(ValueError, match=r"name of a log|absolute|range|half"):
+    with pytest.raises(ValueError, match=r"name of a log|absolute|range"):
         engine.open(Target(Path(directory), name, **bounds))
     assert engine.tally() == {}
 
@@ -378,8 +378,11 @@ def test_engine_stopped_loses_nothing_for_the_next(tmp_path: Path) -> None:
         for _ in range(20):
             assert reader.stop()
             time.sleep(0.005)
-            reader = LogEngine()
-            os.close(reader.open(Target(tmp_path, max_bytes=131072, files=100), pid=writer.pid))
+            for _ in range(2):  # the second of them may come and go within a line
+                reader.stop()
+                reader = LogEngine()
+                target = Target(tmp_path, max_bytes=131072, files=100)
+                os.close(reader.open(target, pid=writer.pid))
             time.sleep(0.01)
         assert writer.stdin is not None
         writer.stdin.write(b"\n")

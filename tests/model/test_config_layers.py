@@ -205,3 +205,30 @@ def test_type_word_tells_dates_apart() -> None:
     """A date-time is not a date, though Python says it is."""
     now = datetime(2024, 1, 1, 12)
     assert [type_word(v) for v in (now, now.date(), time(1))] == ["date-time", "date", "time"]
+
+
+@pytest.mark.parametrize(
+    ("text", "layer"),
+    [
+        ("port = 1\n[a]\nb = 2", {"port": 1, "a": {"b": 2}}),
+        ('{"port": 1, "a": {"b": 2}}', {"port": 1, "a": {"b": 2}}),
+        ("  ", {}),
+    ],
+)
+def test_environment_layer_of_a_habitat_plan_takes_hab_variables(
+    text: str, layer: dict[str, Any]
+) -> None:
+    """``HAB_<NAME>``, TOML or JSON; for Habitat plans alone, and ours goes before it."""
+    environment = {"HAB_MY_APP": text}
+    assert environment_layer("my-app", environment, habitat=True) == layer
+    assert environment_layer("my-app", environment) == {}
+    environment["SUP_CFG_MY_APP"] = "port = 3"
+    assert environment_layer("my-app", environment, habitat=True) == {"port": 3}
+
+
+@pytest.mark.parametrize("text", ["port", '{"port": }', '{"port": 99999999999999999999}', "{" * 99])
+def test_environment_layer_that_is_neither_toml_nor_json_names_the_variable(text: str) -> None:
+    """One line that begins with the variable's name."""
+    with pytest.raises(OperatorError, match=r"^HAB_X") as refusal:
+        environment_layer("x", {"HAB_X": text}, habitat=True)
+    assert "\n" not in refusal.value.message

@@ -57,7 +57,7 @@ class Base:
         self.skipped: set[int] = set()
         self.doubted: set[int] = set()
         self.events: list[tuple[str, bytes]] = []
-        self.now = 0
+        self.now = self.wary_until = self.read_at = 0
         self.timers: list[tuple[int, int, Callable[[], None]]] = []
         self.timer_count = 0
         self.effects: list[Callable[[], None]] = []

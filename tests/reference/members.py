@@ -82,6 +82,7 @@ class Member:
     since: int = 0
     heard: int = -(1 << 62)
     news_card: bool = False
+    asked: bool = False
     contacts: list[tuple[int, int]] = field(default_factory=list)
     backoff: int = 0
 

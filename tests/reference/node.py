@@ -27,6 +27,8 @@ from tests.reference.rumors import Held, Rumor, key_of, rule_of
 
 SECOND = 1_000_000
 RETRY_CHECK_US = 500_000
+SETTLED_US = SECOND
+LATE_US = 400_000
 QUIET_US, PATIENCE_US = 600_000, 1_500_000
 COMPARE_MARGIN_US = 2 * SECOND
 DATAGRAM_BYTES_MAX = 1392
@@ -43,7 +45,13 @@ class ReferenceNode(Probing):
 
     def handle_datagram(self, data: bytes, source: bytes, now: int, observed: list[Parcel]) -> None:
         """A datagram came, and these packets were sent upon it."""
-        self.now, self.observed = max(self.now, now), observed
+        self.look_at_the_clock(now)
+        if self.now - self.read_at >= self.config.pause_tolerance_us:
+            self.woke()  # it did not read, though it ran
+            for short in self.suspicions:
+                self.anew(self.members[short])
+        self.read_at = self.now
+        self.observed = observed
         if len(data) > DATAGRAM_BYTES_MAX:
             return
         try:
@@ -148,7 +156,7 @@ class ReferenceNode(Probing):
         said = Evidence(epoch, incarnation, State(state))
         if who is self.me:
             self.about_me(said)
-        elif who is not None:
+        elif who is not None and not self.asked_instead(who, said):
             self.evidence(who, said, accuser)
 
     def member_message(self, message: list[Any], *, himself: bool) -> Member | None:
@@ -180,6 +188,11 @@ class ReferenceNode(Probing):
                 self.show(who)
             return who
         if version > who.version:
+            if address != who.address:
+                # What was asked where it is not says nothing about it.
+                self.probes = [one for one in self.probes if one.target is not who]
+                if who.short in self.suspicions:
+                    self.anew(who)
             who.version, who.address, who.card = version, address, card
             if who.shown:
                 self.changed = self.now
@@ -191,8 +204,58 @@ class ReferenceNode(Probing):
                     self.event("updated", who)
         if himself and not who.shown:
             self.show(who)
-        self.evidence(who, said, 0)
+        if not self.asked_instead(who, said):
+            self.evidence(who, said, 0)
         return who
+
+    def asked_instead(self, who: Member, said: Evidence) -> bool:
+        """Who stood still reads old news: a death of the living is a question to them."""
+        if said.state != State.DEAD or not self.wary() or not who.live:
+            return False
+        if said.rank() > who.held._replace(state=State.ALIVE).rank():
+            self.effects.append(lambda: self.ask(who, said))
+        return True
+
+    def wary(self) -> bool:
+        """Whether what comes may have waited while this node stood still."""
+        return self.now < self.wary_until
+
+    def look_at_the_clock(self, now: int) -> None:
+        """Who finds its timers long overdue stood still: its own verdicts are no news any more."""
+        self.now = max(self.now, now)
+        if self.now - self.next_due() >= self.config.pause_tolerance_us // 2:
+            self.woke()
+
+    def woke(self) -> None:
+        """What is read from now on may be old, and so are the verdicts that wait to be told."""
+        if not self.wary():
+            self.keep_verdicts()
+        self.wary_until = self.now + SECOND
+
+    def keep_verdicts(self) -> None:
+        """Old verdicts are no news for who comes back."""
+        for one in self.members.values():
+            if one is not self.me and one.shown and one.state == State.DEAD:
+                self.news.members.items.pop(one.short, None)
+
+    def ask(self, who: Member, said: Evidence) -> None:
+        """Tell somebody that it is said to be dead, and see whether it answers."""
+        if any(probe.target is who for probe in self.probes) or not self.question():
+            return
+        numbers = [int(said.state), said.epoch, said.incarnation]
+        self.send(who.address, [[wire.STATUS, who.short, *numbers, self.me.short]], news=False)
+        self.probe(who)
+
+    def asked_in_vain(self, who: Member) -> bool:
+        """Whether somebody hidden did not answer after it was said to be gone."""
+        if who.backoff <= 1:
+            return False
+        if who.asked:
+            return self.now - who.since // TICK_US * TICK_US >= 3 * self.trip.timeout()
+        if self.question():
+            who.asked, who.since = True, self.now
+            self.effects.append(lambda: self.ping(who, 0))
+        return False
 
     def evidence(
         self,
@@ -213,7 +276,8 @@ class ReferenceNode(Probing):
             return
         if worth == Admission.REFUSED:
             self.counts["evidence_refused"] += 1
-        if worth == Admission.STALE and hidden and said.state != State.ALIVE and who.backoff > 1:
+        stale = worth == Admission.STALE and hidden and said.state != State.ALIVE
+        if stale and self.asked_in_vain(who):
             # Nobody but old hearsay knows it, it did not answer, and others have buried it: dead
             # at the number that is held. Having left an earlier start says nothing final of it.
             said = held._replace(state=min(said.state, State.DEAD))
@@ -237,10 +301,7 @@ class ReferenceNode(Probing):
             self.changed_state(who, held, said, accuser, own=own)
         self.news.members.put(who.short)
         if not self.live():
-            # Nobody is left to tell: old verdicts are no news for who comes back.
-            for one in self.members.values():
-                if one is not self.me and one.shown and one.state == State.DEAD:
-                    self.news.members.items.pop(one.short, None)
+            self.keep_verdicts()  # nobody is left to tell
 
     def changed_state(
         self, who: Member, held: Evidence, said: Evidence, accuser: int, *, own: bool
@@ -277,7 +338,7 @@ class ReferenceNode(Probing):
 
     def show(self, who: Member) -> None:
         """Show who was not shown, and tell others of it."""
-        who.shown = True
+        who.shown, who.asked = True, False
         self.changed = self.now
         self.enter(who, State.ALIVE)
         who.news_card = True
@@ -436,8 +497,9 @@ class ReferenceNode(Probing):
         if subject is self.me:
             message = [wire.RELAYED, seq, short, self.me.epoch, self.me.incarnation]
             self.send(sender.address, [message], news=False)
-        elif subject is None or not subject.shown:
-            self.send(sender.address, [[wire.NACK, seq, short]], news=False)
+        elif subject is None:
+            if self.now >= SETTLED_US:
+                self.send(sender.address, [[wire.NACK, seq, short]], news=False)
         else:
             relay = Relay(sender, seq, subject, self.next_seq(), budget)
             self.relays.append(relay)
@@ -453,7 +515,7 @@ class ReferenceNode(Probing):
             return
         relay.nacked = True
         self.effects.append(lambda: self.nack(relay))
-        self.arm(self.now + relay.budget, lambda: self.relay_due(relay))
+        self.arm(self.now + max(relay.budget, LATE_US), lambda: self.relay_due(relay))
 
     def relayed_message(
         self, seq: int, short: int, epoch: int, incarnation: int, sender: Member
@@ -548,7 +610,8 @@ class ReferenceNode(Probing):
 
     def handle_timeout(self, now: int, observed: list[Parcel]) -> None:
         """Time came, and these packets were sent."""
-        self.now, self.observed = max(self.now, now), observed
+        self.look_at_the_clock(now)
+        self.observed = observed
         while self.next_due() <= self.now:
             timer = min(self.timers, key=lambda one: one[:2])
             self.timers.remove(timer)

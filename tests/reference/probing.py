@@ -125,6 +125,7 @@ class Probing(Base):
             probe.failed_at += late
             if probe.stage == Stage.SECOND_LOOK:
                 probe.pings_left += 1
+                probe.failed_at += self.config.second_look_us // SECOND_LOOK_PINGS
             else:
                 self.effects.append(lambda: self.ping(probe.target, probe.seq))
                 if probe.stage == Stage.LAST_CHECK:
@@ -173,7 +174,7 @@ class Probing(Base):
             self.effects.append(lambda: self.failed(probe))
             return
         probe.pings_left -= 1
-        self.effects.append(lambda: self.ping(probe.target, probe.seq))
+        self.effects.append(lambda: self.look_again(probe))
         self.wait_for(probe, self.config.second_look_us // SECOND_LOOK_PINGS)
 
     def able_to_help(self, probe: Probe) -> list[Member]:
@@ -183,7 +184,7 @@ class Probing(Base):
     def ask_helpers(self, probe: Probe, count: int, budget: int) -> None:
         """Ask others to ping: alive ones, three of five of them heard from lately."""
         able = self.able_to_help(probe)
-        if not able and probe.stage == Stage.LAST_CHECK:
+        if not able:
             # All others are suspects: those that run answer all the same.
             able = [one for one in self.live() if one is not probe.target]
         wanted = min(count, len(able))
@@ -201,14 +202,40 @@ class Probing(Base):
         assert known >= min(share, len(lately), wanted), "strangers asked before friends"
         probe.helpers, probe.silent = chosen, list(chosen)
         for helper in chosen:
-            self.effects.append(lambda helper=helper: self.ask_helper(helper, probe, budget))
+            self.effects.append(
+                lambda helper=helper: self.ask_helper(helper, probe.target, probe.seq, budget)
+            )
 
-    def ask_helper(self, helper: Member, probe: Probe, budget: int) -> None:
+    def ask_helper(self, helper: Member, target: Member, seq: int, budget: int) -> None:
         """A ping-req; its helper must know of a suspicion to pass it on."""
-        messages = [[wire.PING_REQ, probe.seq, probe.target.short, budget]]
-        if probe.target.state == State.SUSPECT:
-            messages.insert(0, self.status(probe.target))
+        messages = [[wire.PING_REQ, seq, target.short, budget]]
+        if target.state == State.SUSPECT:
+            messages.insert(0, self.status(target))
         self.send(helper.address, messages, news=True)
+
+    def look_again(self, probe: Probe) -> None:
+        """Ask directly and through any one that is alive, whose answer counts like the others'."""
+        helper = self.ask_both_ways(probe.target, probe.seq)
+        if helper is not None:
+            probe.helpers[:1] = [helper]
+            probe.silent.append(helper)
+
+    def remind(self, who: Member) -> None:
+        """The same to a suspect, in each question of its accuser: a broken link is no death."""
+        self.ask_both_ways(who, 0)
+
+    def ask_both_ways(self, who: Member, seq: int) -> Member | None:
+        """Ask somebody directly, and through somebody who is left to chance."""
+        self.ping(who, seq)
+        able = [one for one in self.alive() if one is not who]
+        parcel = self.next_observed()
+        if not able:
+            return None
+        assert parcel is not None, "nobody else was asked"
+        helper = next((one for one in able if one.address == parcel[0]), None)
+        assert helper, f"{parcel} went to nobody who can help"
+        self.ask_helper(helper, who, seq, 2 * self.trip.timeout())
+        return helper
 
     # -------------------------------------------------------------- suspicions
 
@@ -228,7 +255,7 @@ class Probing(Base):
             against.deadline = max(due, self.now)
         against.first_hand = True
         against.accuser = against.accuser or self.me.short
-        self.effects.append(lambda: self.ping(who, 0))
+        self.effects.append(lambda: self.remind(who))
         self.wait_for_refutation(who)
 
     def suspect_by_hearsay(self, who: Member, accuser: int) -> None:
@@ -256,17 +283,26 @@ class Probing(Base):
         def fire() -> None:
             if self.suspicions.get(who.short) is not against or against.turn != turn:
                 return
-            against.deadline += self.late(due)
+            late = self.late(due)
+            if late:
+                step = ASK_INTERVAL_US if against.first_hand else WAIT_STEP_US
+                against.deadline += late + step
             if self.now >= against.deadline:
                 checks, first_hand = against.checks, against.first_hand
                 against.checks += 1
                 self.effects.append(lambda: self.time_is_up(who, checks, first_hand=first_hand))
             else:
                 if against.first_hand:
-                    self.effects.append(lambda: self.ping(who, 0))
+                    self.effects.append(lambda: self.remind(who))
                 self.wait_for_refutation(who)
 
         self.arm(due, fire)
+
+    def anew(self, who: Member) -> None:
+        """What was asked so far says nothing: its time starts again."""
+        tolerance = self.config.pause_tolerance_us
+        self.suspicions[who.short].deadline = self.now + tolerance + 3 * self.trip.timeout()
+        self.wait_for_refutation(who)
 
     def again(self, who: Member, wait: int) -> None:
         """The time is up once more after a wait."""
@@ -300,7 +336,9 @@ class Probing(Base):
         """The last check is over: dead if enough others answered, else it proved nothing."""
         who = probe.target
         if probe.answers >= probe.needed:
-            if who.state == State.SUSPECT:
+            against = self.suspicions.get(who.short)
+            over = against is None or against.deadline <= self.now
+            if who.state == State.SUSPECT and over:
                 self.counts["declared"] += 1
                 self.evidence(who, who.held._replace(state=State.DEAD), self.me.short)
             return

@@ -160,8 +160,12 @@ def service_from(
     binding_mode: str | None = None,
     bind_ready: bool = False,
     after: Sequence[str] = (),
+    *,
+    tell: bool = False,
 ) -> Spec:
     """The spec that a command line describes, checked as far as it can be from here.
+
+    ``tell`` prints what had to be guessed about a package on stderr.
 
     Raises:
         click.UsageError: options contradict each other.
@@ -185,6 +189,8 @@ def service_from(
         from sup.edge.package_dir import load_package
 
         package = load_package(package_dir.absolute())
+        for warning in package.warnings if tell else ():
+            click.echo(f"warning: {warning}", err=True)
         check_binds(package.plan, said["binds"])
         said |= {"name": package.plan.package.name, "package_dir": str(package_dir.absolute())}
     else:

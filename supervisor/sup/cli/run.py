@@ -34,6 +34,7 @@ Examples:
   sup run ./redis --plugin jinja              the package in ./redis, with one plugin
   sup run ./redis --peer 10.0.0.5 --peer db   joins the ring of any of these hosts
   sup run ./web --bind db:redis.default       waits for redis.default, whose port web wants to know
+  sup run ./core-plans/redis                  a Habitat plan (plan.sh) as it is
   sup run --exec "nginx -g 'daemon off;'" --name web --group blue
   sup run --listen-gossip 127.0.0.1:9700 --listen-http off --state-dir /tmp/two
 

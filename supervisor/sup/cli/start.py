@@ -19,6 +19,7 @@ Examples:
   sup start ./redis                     load the package in ./redis and start it
   sup start ./redis --group blue        as a member of redis.blue
   sup start ./web --bind db:redis.blue  when redis.blue has a member to use
+  sup start ./core-plans/redis          a Habitat plan (plan.sh) as it is
   sup start redis                       start the loaded service again after 'sup stop redis'
   sup start --exec "sleep 60" --name nap
   sup start ./web --after db:healthy    when the service db of this host is healthy
@@ -46,6 +47,8 @@ def command(
 ) -> None:
     """Load the package in DIR (or a command) and start it, or start the stopped service NAME.
 
+    DIR has a plan.toml, or a Habitat plan.sh.
+
     The service comes back by itself when the supervisor is started again. With strict binds it
     starts as soon as every bound group has a member to use; until then 'sup services' says what is
     missing.
@@ -69,7 +72,7 @@ def command(
         service = what
     else:
         package_dir = None if what is None else Path(what)
-        spec = service_from(package_dir, *options)
+        spec = service_from(package_dir, *options, tell=True)
         request: dict[str, Any] = {
             "name": spec.name,
             "group": spec.group,

@@ -21,7 +21,7 @@ from pathlib import Path
 from sup.edge.operator_files import read_operator_file
 from sup.errors import OperatorError
 from sup.model.config_layers import parse_toml
-from sup.model.plan_sh import HABITAT_USER, service_environment
+from sup.model.plan_sh import HABITAT_USER, SERVICE_MARK, service_environment
 
 MAP_VARIABLE = "SUP_PACKAGES"
 MAP_FILE = Path("/etc/sup/packages.toml")
@@ -69,6 +69,10 @@ class HabitatFacts:
     def environment(self, base: Mapping[str, str], service_dir: str) -> dict[str, str]:
         """``base`` with what the plan puts into the environment of its service."""
         return service_environment(self.changes, self.path_dirs, base, service_dir)
+
+    def argv(self, words: Iterable[str], service_dir: str) -> list[str]:
+        """A command of the plan with the service's directory in its place."""
+        return [word.replace(SERVICE_MARK, service_dir) for word in words]
 
 
 class PackagePlaces:

@@ -49,10 +49,11 @@ NOBODY_BASE = 2_000_000_000
 """User ids from here on belong to nobody; one per process id keeps the process limits of two cages
 apart."""
 SWEEP_S = 2.0
-# socket, io_uring_setup (its rings can open sockets), ptrace, unshare, setns: by machine.
+# socket, io_uring_setup (its rings can open sockets), ptrace, unshare, setns: by machine. Then
+# kill, tkill, tgkill, pidfd_send_signal: where the plan would see processes that are not its own.
 REFUSED_CALLS = {
-    "x86_64": (0xC000003E, (41, 425, 101, 272, 308)),
-    "aarch64": (0xC00000B7, (198, 425, 117, 97, 268)),
+    "x86_64": (0xC000003E, (41, 425, 101, 272, 308), (62, 200, 234, 424)),
+    "aarch64": (0xC00000B7, (198, 425, 117, 97, 268), (129, 130, 131, 424)),
 }
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -167,7 +168,7 @@ def _shell(config: dict[str, Any], spaces: bool, read_only: bool, uid: int) -> N
     # Nobody's own rights are a last defence: what anybody may write, such as /tmp, stays open.
     if not read_only and not _landlock() and not was_root:
         raise OSError(1, "neither a private mount namespace nor Landlock is to be had")
-    if not _seccomp() and not spaces:
+    if not _seccomp(spaces) and not spaces:
         raise OSError(1, "neither a network namespace nor a seccomp filter is to be had")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -210,12 +211,16 @@ def _landlock() -> bool:
     return done
 
 
-def _seccomp() -> bool:
-    """Refuse the system calls that open a network or a way out; True when that worked."""
+def _seccomp(spaces: bool) -> bool:
+    """Refuse the system calls that open a network or a way out; True when that worked.
+
+    ``spaces``: a pid namespace hides the processes of others, so that signals are harmless.
+    """
     known = REFUSED_CALLS.get(platform.machine())
     if known is None:
         return False
-    machine, calls = known
+    machine, always, signals = known
+    calls = always if spaces else always + signals
     load, equal, above, give = 0x20, 0x15, 0x35, 0x06
     allow, refuse, kill = 0x7FFF0000, 0x00050001, 0x80000000  # 1: EPERM
     program = [

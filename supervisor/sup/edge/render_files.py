@@ -26,6 +26,7 @@ from typing import Any
 
 from sup.edge.package_dir import Package, TemplateFile, hook_of
 from sup.errors import ExitCode, OperatorError
+from sup.handlebars import compile_template
 from sup.model.plan import Plan
 from sup.model.service_paths import ServicePaths
 from sup.policies import Renderer, Template, TemplateError
@@ -36,6 +37,8 @@ RENDERED_BYTES_MAX = 4 * 1024 * 1024
 """One rendered file; a template that loops over the census stays far below."""
 DIRECTORY_MODE = 0o750
 CONFIG_MODE = 0o640
+HABITAT_CONFIG_MODE = 0o740
+"""Habitat's: the service's user may execute what is in ``config/``, and plans do."""
 HOOK_MODE = 0o750
 TEMPORARY_SUFFIX = ".sup-new"
 LIST_BYTES_MAX = 1024 * 1024
@@ -156,11 +159,19 @@ def compile_package(package: Package, renderers: Mapping[str, Renderer]) -> Comp
                 f"{source.path}: renders to {target}, as {other.source} does; rename one of them"
             )
         try:
-            template = renderers[suffix].compile(source.source, source.path, strict=strict)
+            template: Template
+            if package.habitat is not None:
+                template = compile_template(
+                    source.source, source.path, strict=strict, keep_tilde_lines=True
+                )
+            else:
+                template = renderers[suffix].compile(source.source, source.path, strict=strict)
         except TemplateError as error:
             raise OperatorError(str(error)) from None
         if source.name.startswith("hooks/"):
             mode = HOOK_MODE
+        elif package.habitat is not None:
+            mode = HABITAT_CONFIG_MODE
         else:
             mode = CONFIG_MODE | (0o110 if source.mode & 0o100 else 0)
         files[target] = CompiledFile(target, source.name, mode, template)

@@ -36,24 +36,29 @@ _BLANKS = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u20
 _BLANKS += "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 
 
-def parse(source: Source, helpers: Container[str]) -> Program:
-    """Parse ``source``. ``helpers`` are the known helper names. Raises ``TemplateError``."""
+def parse(source: Source, helpers: Container[str], *, keep_tilde_lines: bool = False) -> Program:
+    """Parse ``source``. ``helpers`` are the known helper names. Raises ``TemplateError``.
+
+    ``keep_tilde_lines``: a tag that has a ``~`` takes what that says, and never its line.
+    """
     if len(source.text) > SOURCE_CHARS_MAX:
         raise source.error(
             f"template is {len(source.text)} characters, limit is {SOURCE_CHARS_MAX}; "
             "split it into several files",
             0,
         )
-    return _Parser(source, helpers).run()
+    return _Parser(source, helpers, keep_tilde_lines).run()
 
 
 class _Parser:
-    def __init__(self, source: Source, helpers: Container[str]) -> None:
+    def __init__(self, source: Source, helpers: Container[str], keep_tilde_lines: bool) -> None:
         self.cursor = Cursor(source)
         self.text = source.text
         self.helpers = helpers
         self.open = [OpenBlock("template", "", (), 0)]
         self.depth = 0
+        self.keep_tilde_lines = keep_tilde_lines
+        self.tilde = False  # the present tag has one, on either side
         self.trim_next = False  # the last tag ended in `~`
         self.trim_line = False  # the last tag stood alone on its line: drop the rest of that line
         self.unfound: set[str] = set()
@@ -98,6 +103,9 @@ class _Parser:
 
     def standalone(self, start: int) -> bool:
         """Tell whether the tag from ``start`` to here is alone on its line; strip its indent."""
+        if self.tilde and self.keep_tilde_lines:
+            self.trim_line = False
+            return False
         text, end = self.text, self.cursor.pos
         after = end
         while after < len(text) and text[after] in " \t":
@@ -126,6 +134,7 @@ class _Parser:
         if left:
             self.trim_before()
         self.trim_next = right
+        self.tilde = left or right
         return right
 
     # -- tags ----------------------------------------------------------------------------------
@@ -196,6 +205,7 @@ class _Parser:
         # Without a tilde of its own a comment leaves that of the tag before it in force, as in
         # Rust.
         self.trim_next = self.trim_next or right
+        self.tilde = left or right
         self.standalone(start)
         self.open[-1].items.append(Text(""))
 

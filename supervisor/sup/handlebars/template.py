@@ -44,23 +44,33 @@ class CompiledTemplate:
         return Rendered(text, state.read_paths(), tuple(state.forgiven))
 
 
-def _compile(source: Source) -> Render:
-    return Compiler(source).program(parse(source, HELPERS))
+def _compile(source: Source, keep_tilde_lines: bool) -> Render:
+    program = parse(source, HELPERS, keep_tilde_lines=keep_tilde_lines)
+    return Compiler(source).program(program)
 
 
 def compile_template(
-    text: str, file: str, *, strict: bool = False, partials: Mapping[str, str] | None = None
+    text: str,
+    file: str,
+    *,
+    strict: bool = False,
+    partials: Mapping[str, str] | None = None,
+    keep_tilde_lines: bool = False,
 ) -> CompiledTemplate:
     """Compile ``text``; ``file`` is its name in errors.
 
     ``strict`` makes printing an undefined value an error instead of empty text. ``partials`` are
-    further templates by the name that ``{{> name}}`` uses. Raises ``TemplateError``.
+    further templates by the name that ``{{> name}}`` uses. ``keep_tilde_lines`` is for Habitat
+    plans: those before handlebars-rust 4 were written for one that never took the line of a tag
+    that stands alone, and put ``~`` where they wanted it gone; a tag with ``~`` keeps to that.
+    Raises ``TemplateError``.
     """
     source = Source(file, text)
     try:
         compiled = {
-            name: _compile(Source(name, partial)) for name, partial in (partials or {}).items()
+            name: _compile(Source(name, partial), keep_tilde_lines)
+            for name, partial in (partials or {}).items()
         }
-        return CompiledTemplate(source, _compile(source), strict, compiled)
+        return CompiledTemplate(source, _compile(source, keep_tilde_lines), strict, compiled)
     except RecursionError:
         raise source.error("template is nested too deep for the stack that is left", 0) from None

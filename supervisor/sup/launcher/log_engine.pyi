@@ -60,7 +60,7 @@ class LogEngine:
         Bounds of the target:
             max_bytes: 16 KiB to 1 TiB; a file may be longer by one line that came in pieces.
             files: 1 to 100, NAME.log included.
-            line_bytes_max: 128 to 1 MiB, and at most half of ``max_bytes``.
+            line_bytes_max: 128 to 1 MiB; more than half of ``max_bytes`` is taken for that.
 
         Raises:
             ValueError: an argument is out of range, or ``STREAMS_MAX`` logs are open.

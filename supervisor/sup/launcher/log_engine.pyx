@@ -93,6 +93,7 @@ cdef class LogEngine:
         name, directory = target.name, os.fspath(target.directory)
         max_bytes, files, line_bytes_max = target.max_bytes, target.files, target.line_bytes_max
         _check(name, directory, max_bytes, files, line_bytes_max)
+        line_bytes_max = min(line_bytes_max, max_bytes // 2)
         self._start()
         self._reap()
         handle = self._streams.get(name)
@@ -296,10 +297,6 @@ def _check(name, directory, max_bytes, files, line_bytes_max):
     ):
         if not low <= value <= high:
             raise ValueError(f"{what} is {value}, range is {low} to {high}")
-    if 2 * line_bytes_max > max_bytes:
-        raise ValueError(
-            f"line_bytes_max is {line_bytes_max}, limit is half of max_bytes ({max_bytes})"
-        )
 
 
 def _open_pipe(directory, pid):
@@ -543,8 +540,12 @@ cdef void _take(Engine* engine, Stream* stream, const char* data, Py_ssize_t siz
 
 cdef void _begin_piece(Engine* engine, Stream* stream, Py_ssize_t known) noexcept nogil:
     """Write a stamp, in a new file if this one has no room for what is known of the piece."""
-    cdef uint64_t size = stream.size + engine.out_size
+    cdef uint64_t size
     cdef int code
+    if stream.torn:
+        _put(engine, stream, b"\n", 1)
+        stream.torn = False
+    size = stream.size + engine.out_size
     known = min(known, <Py_ssize_t> stream.line_bytes_max) + STAMP_BYTES + 1
     if size and size + known > stream.bytes_max:
         _flush(engine, stream)
@@ -562,10 +563,10 @@ cdef void _begin_piece(Engine* engine, Stream* stream, Py_ssize_t known) noexcep
 
 cdef void _end_line(Engine* engine, Stream* stream) noexcept nogil:
     """The process that wrote has ended, and whatever line it was in with it."""
-    if stream.piece_open and not stream.refusal:
+    if (stream.piece_open or stream.torn) and not stream.refusal:
         _put(engine, stream, b"\n", 1)
         _flush(engine, stream)
-    stream.piece_open = stream.in_line = False
+    stream.piece_open = stream.in_line = stream.torn = False
 
 
 cdef Py_ssize_t _put(
@@ -659,9 +660,10 @@ cdef void _try_again(Engine* engine, Stream* stream) noexcept nogil:
     if not code and stream.gap_bytes:
         _stamp(engine)
         engine.stamp[STAMP_BYTES - 1] = c"!"
-        memcpy(report, engine.stamp, STAMP_BYTES)
-        size = STAMP_BYTES + snprintf(
-            report + STAMP_BYTES, REPORT_BYTES - STAMP_BYTES,
+        report[0] = c"\n"
+        memcpy(report + 1, engine.stamp, STAMP_BYTES)
+        size = 1 + STAMP_BYTES + snprintf(
+            report + 1 + STAMP_BYTES, REPORT_BYTES - 1 - STAMP_BYTES,
             b"sup: %llu lines (%llu bytes) dropped in %lld.%03lld s: %.80s\n",
             <unsigned long long> stream.gap_lines, <unsigned long long> stream.gap_bytes,
             <long long> (gap_us // 1000000), <long long> (gap_us // 1000 % 1000),

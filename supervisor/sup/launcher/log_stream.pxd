@@ -32,7 +32,7 @@ cdef struct Stream:
     uint64_t line_bytes_max
     int files
     bint in_line              # the service is within a line
-    bint torn                 # the file's last line had no end when it was opened
+    bint torn                 # the file's last line has no end and will not be gone on with
     bint piece_open           # the last line of the file has no end yet
     uint64_t piece_bytes      # of it, without the stamp
     # While the disk refuses:
@@ -54,7 +54,7 @@ cdef struct Stream:
 
 
 cdef inline int open_log(Stream* stream) noexcept nogil:
-    """Open the log for appending, made if need be; an errno or 0. A torn last line is ended."""
+    """Open the log for appending, made if need be; an errno or 0."""
     cdef file_stat status
     cdef char last = c"\n"
     cdef int flags = O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
@@ -72,12 +72,10 @@ cdef inline int open_log(Stream* stream) noexcept nogil:
         close(stream.file)
     stream.file = fd
     stream.size = status.st_size
-    stream.piece_open = stream.torn = False
-    if stream.size and pread(fd, &last, 1, stream.size - 1) == 1 and last != c"\n":
-        if write(fd, b"\n", 1) < 0:
-            return errno
-        stream.size += 1
-        stream.torn = True
+    stream.piece_open = False
+    stream.torn = (
+        stream.size > 0 and pread(fd, &last, 1, stream.size - 1) == 1 and last != c"\n"
+    )
     return 0
 
 
@@ -127,10 +125,16 @@ cdef inline Py_ssize_t keep_lines(
 
 
 cdef inline int write_report(Stream* stream, const char* report, Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t written = write(stream.file, report, size)
+    """Write a line of ours that begins with a newline, which only a torn line before it needs."""
+    cdef Py_ssize_t written
     cdef int code
+    if not stream.torn:
+        report += 1
+        size -= 1
+    written = write(stream.file, report, size)
     if written == size:
         stream.size += size
+        stream.torn = False
         return 0
     code = errno
     if written > 0:

@@ -24,8 +24,6 @@ SERVICE_MARK = "@sup:svc@"
 """Stands for the service's directory in values that are evaluated before it is known."""
 PREFIX_MARK = "@sup:prefix@"
 """Stands for the package's directory."""
-SERVICE_DIR = "${SUP_SERVICE_DIR}"
-"""What the shell that runs ``pkg_svc_run`` gets for ``SERVICE_MARK``."""
 TEXT_MAX = 1024
 """Characters of description and license: those of ``plan.toml``."""
 COMMAND_BYTES_MAX = 16 * 1024
@@ -66,7 +64,7 @@ class PlanFacts(msgspec.Struct, frozen=True):
 
 class HabitatPlan(NamedTuple):
     """A plan, and what a package directory needs besides: marks are replaced but for
-    ``SERVICE_MARK`` in ``environment``."""
+    ``SERVICE_MARK`` in the command and in ``environment``."""
 
     plan: Plan
     dependencies: tuple[str, ...]
@@ -241,7 +239,7 @@ def _run_line(command: str, prefix: str) -> str:
     program = command.split(maxsplit=1)[0]
     if "/" in program and not program.startswith(("/", "$", "@", "'", '"', ".")):
         command = f"{prefix}/{command}"
-    return f"exec {command.replace(SERVICE_MARK, SERVICE_DIR)}"
+    return f"exec {command}"
 
 
 def _exports(table: Mapping[str, str], file: str, warnings: list[str]) -> dict[str, str]:

@@ -1,0 +1,9 @@
+pkg_origin=test
+pkg_name=memcached
+pkg_version=1.6.18
+pkg_license=("BSD-3-Clause")
+pkg_deps=(core/glibc core/libevent core/cyrus-sasl)
+pkg_bin_dirs=(bin)
+pkg_svc_user="root"
+pkg_svc_group="$pkg_svc_user"
+pkg_svc_run="sh $pkg_svc_config_path/start.sh"

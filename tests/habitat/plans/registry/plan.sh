@@ -1,0 +1,19 @@
+pkg_name=registry
+pkg_origin=test
+pkg_version=1.10.4
+pkg_license=("MPL-2.0")
+pkg_deps=(test/serve)
+pkg_bin_dirs=(bin)
+pkg_binds_optional=(
+  [peers]="port-http port-serf_lan"
+)
+pkg_exports=(
+  [port-dns]=ports.dns
+  [port-http]=ports.http
+  [port-serf_lan]=ports.serf_lan
+)
+pkg_exposes=(
+  port-dns
+  port-http
+  port-serf_lan
+)

@@ -1,0 +1,3 @@
+pkg_origin=test
+pkg_maintainer="nobody"
+build_line "base"

@@ -1,0 +1,1 @@
+declare -A tricky_ports=([http]=1 [admin-port]=2)

@@ -1,0 +1,2 @@
+#!/bin/bash
+echo init >>{{pkg.svc_var_path}}/hooks.log
