@@ -185,6 +185,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Serve until told to end, then stop the services and leave the ring."""
+        events.hold(True)
         await self.gateway.open()
         try:
             if self.options.service is not None:
@@ -210,6 +211,7 @@ class Supervisor:
                 await attach.claim(self.launcher, self.services)
                 await self.launcher.ready()
             await self._serve()
+            events.tell("supervisor", "", "ends")
             if self.detached:
                 await self.services.detach_all()
             else:
@@ -220,6 +222,7 @@ class Supervisor:
             await self.services.detach_all()
             raise
         finally:
+            events.hold(False)
             if not self.detached:  # who is back in a moment has not left
                 await self.ring.leave()
             await self.gateway.close()
@@ -261,7 +264,6 @@ class Supervisor:
     def end(self, exit_code: ExitCode = ExitCode.OK) -> None:
         """Begin a clean end; a second call changes nothing."""
         if not self._ending.is_set():
-            events.tell("supervisor", "", "ends")
             self._exit_code = exit_code
             self._ending.set()
 
