@@ -61,7 +61,7 @@ class FakeApi:
 
     async def end_maintenance(self, name: str) -> dict[str, Any]:
         self.calls.append(("maintenance off", name))
-        return {"result": "ended"}
+        return {"result": "ended", "ended": [name]}
 
     async def events(
         self, since: int, follow_s: float, kinds: Sequence[str], service: str
@@ -123,6 +123,10 @@ class FakeApi:
 
     def service(self, name: str) -> dict[str, Any]:
         raise NotFoundError(f"no service {name}; loaded: none")
+
+    async def upgrade(self) -> dict[str, Any]:
+        self.calls.append(("upgrade",))
+        return {"result": "upgrading", "from": "1", "to": "2", "launcher": None}
 
     def reset_failed(self, name: str) -> dict[str, Any]:
         self.calls.append(("reset_failed", name))
