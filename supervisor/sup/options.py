@@ -42,5 +42,7 @@ class SupervisorOptions:
     """
     profile: str = "lan"
     """Timing of the gossip for one site (``lan``), several (``wan``) or one host (``local``)."""
+    launcher_fd: int | None = None
+    """Descriptor of the launcher's socket; None: services are children of the supervisor."""
     pause_tolerance_s: float | None = None
     """How long a member may stall without being declared dead, seconds; None: the profile's."""

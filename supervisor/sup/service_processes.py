@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,12 @@ from sup.edge.processes import (
 from sup.edge.render_files import CompiledPackage, RenderedFile, write_rendered
 from sup.edge.service_dir import mark_prefix, prepare_directory, service_environment
 from sup.edge.users import Credentials, resolve_credentials
+from sup.errors import OperatorError
 from sup.model.check_settings import fill
-from sup.model.health_plan import PROBE_HOOKS, TABLES
+from sup.model.health_plan import PROBE_HOOKS, TABLES, TTL_KIND
+from sup.model.process_plan import INFINITY
 from sup.model.readiness import Rules
-from sup.model.service_paths import ServicePaths
+from sup.model.service_paths import REPORT_SOCKET, ServicePaths
 from sup.model.spec import Spec
 from sup.policies import CheckContext
 from sup.service_render import Fingerprint
@@ -70,6 +73,11 @@ class ServiceProcesses:
         self._base_environment = dict(environment)
         self._mark_prefix = mark_prefix(paths)
         self._credentials: Credentials | None = None
+
+    @property
+    def uid(self) -> int:
+        """The user that the service runs as."""
+        return os.geteuid() if self._credentials is None else self._credentials.uid
 
     def has_hook(self, name: str) -> bool:
         return name in self._package.hooks
@@ -117,6 +125,9 @@ class ServiceProcesses:
         Raises:
             ProcessError, OperatorError: it could not be executed, or its log can't be opened.
         """
+        return await self._host.spawn(self._request(fingerprint))
+
+    def _request(self, fingerprint: Fingerprint) -> SpawnRequest:
         plan = self._plan
         rules = Rules.of(plan)
         environment = self._environment() | plan.environment
@@ -124,37 +135,40 @@ class ServiceProcesses:
             # No WATCHDOG_PID: the number is not known before the program runs, and without it the
             # period is meant for whoever reads it (sd_watchdog_enabled(3)).
             environment["WATCHDOG_USEC"] = str(round(plan.watchdog * 1_000_000))
-        return await self._host.spawn(
-            SpawnRequest(
-                name=self._spec.name,
-                argv=self._argv(),
-                directory=plan.directory or str(self._paths.root),
-                environment=environment,
-                mark=new_mark(self._mark_prefix),
-                log=LogTarget(
-                    self._paths.logs,
-                    self._spec.name,
-                    max_bytes=plan.log.bytes_max,
-                    files=plan.log.files,
-                    line_bytes_max=plan.log.line_bytes_max,
-                ),
-                credentials=self._credentials,
-                umask=plan.umask_bits,
-                rlimits=plan.limits.given,
-                oom_score_adjust=plan.oom_score_adjust,
-                nice=plan.nice,
-                cgroup=CgroupLimits(**plan.resources.given) if plan.resources.given else None,
-                stop_signal=plan.stop_signal_number,
-                stop_timeout_s=plan.stop_timeout,
-                notify=rules.listens,
-                fingerprint=str(fingerprint),
-            )
+        # What is unbounded is what the kernel gives by itself.
+        bounds = {name: n for name, n in plan.resources.given.items() if n != INFINITY}
+        return SpawnRequest(
+            name=self._spec.name,
+            argv=self._argv(),
+            directory=plan.directory or str(self._paths.root),
+            environment=environment,
+            mark=new_mark(self._mark_prefix),
+            log=LogTarget(
+                self._paths.logs,
+                self._spec.name,
+                max_bytes=plan.log.bytes_max,
+                files=plan.log.files,
+                line_bytes_max=plan.log.line_bytes_max,
+            ),
+            credentials=self._credentials,
+            umask=plan.umask_bits,
+            rlimits=plan.limits.given,
+            oom_score_adjust=plan.oom_score_adjust,
+            nice=plan.nice,
+            cgroup=CgroupLimits(**bounds) if bounds else None,
+            stop_signal=plan.stop_signal_number,
+            stop_timeout_s=plan.stop_timeout,
+            notify=rules.listens,
+            fingerprint=str(fingerprint),
         )
 
     async def adopt(self) -> Process | None:
         """The process that an earlier supervisor left: it runs, or a launcher kept its end."""
         identity = await asyncio.to_thread(load_identity, self._paths.process_json)
-        return await self._host.adopt(self._spec.name, identity)
+        with contextlib.suppress(OperatorError):  # it is told at the next start
+            await self.resolve_user()
+        request = self._request(Fingerprint())
+        return await self._host.adopt(self._spec.name, identity, request)
 
     async def record(self, process: Process, fingerprint: Fingerprint) -> None:
         """Write down which process runs and what it was configured with."""
@@ -207,7 +221,9 @@ class ServiceProcesses:
         )
 
     async def bound_log(self) -> None:
-        """Keep the log within its bound, for ever."""
+        """Keep the log within its bound, for ever, unless the launcher's log engine does."""
+        if self._host.rotates_logs:
+            return
         bound = LogBound(self._log_path)
         failing = False
         while True:
@@ -240,6 +256,8 @@ class ServiceProcesses:
         habitat = self._package.package.habitat
         if habitat is not None:
             environment = habitat.environment(environment, str(self._paths.root))
+        if any(probe.kind == TTL_KIND for probe in self._plan.probes.values()):
+            environment["SUP_SOCKET"] = str(self._paths.root.parent.parent / REPORT_SOCKET)
         return environment | {MARK_VARIABLE: self._mark_prefix}
 
     @property

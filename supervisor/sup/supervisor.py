@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import gc
 import logging
+import os
 import random
 import signal
 import socket
@@ -23,10 +24,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sup import __version__, logs
+from sup import __version__, attach, logs
 from sup.api import Api
 from sup.edge import memory
-from sup.edge.processes import reap_orphans
+from sup.edge.launcher_client import LauncherError, LauncherHost
+from sup.edge.processes import LocalHost, reap_orphans
 from sup.errors import ExitCode, OperatorError
 from sup.gateway import Gateway, check_socket_path, listen_tcp
 from sup.group_configs import GroupConfigs
@@ -38,9 +40,11 @@ from sup.model.service_rumor import SERVICE_KIND, ServiceRumor, service_key
 from sup.options import SupervisorOptions
 from sup.pace import Pace
 from sup.plugins import Plugins, load
+from sup.report_socket import ReportSocket
 from sup.ring import Ring, RingOptions
+from sup.service_packages import check_environment, resolve
 from sup.service_teller import ServiceTeller
-from sup.services import Loaded, Services, check_environment, resolve
+from sup.services import Loaded, Services
 from sup_core.config import PROFILES, Config
 from sup_core.events import Member, MemberChange, MemberEvent, MemberState, RumorEvent, SelfEvent
 
@@ -81,6 +85,9 @@ async def run(options: SupervisorOptions) -> int:
         # Everything that can be wrong with the package is said before the state is touched.
         compiled = await asyncio.to_thread(resolve, options.service, plugins)
         check_environment(options.service.name, compiled)
+    launcher = None
+    if options.launcher_fd is not None:
+        launcher = await LauncherHost.open(options.launcher_fd)
     tcp: socket.socket | None = None
 
     async def ready() -> None:
@@ -101,10 +108,18 @@ async def run(options: SupervisorOptions) -> int:
         ready=ready,
     )
     try:
-        supervisor = Supervisor(options, plugins, ring, ending, tcp)
-        return await supervisor.run()
+        supervisor = Supervisor(options, plugins, ring, ending, tcp, launcher)
+        code = await supervisor.run()
     finally:
         await ring.close()
+    if launcher is not None:
+        if not supervisor.detached:
+            with contextlib.suppress(LauncherError):
+                await launcher.end(code)
+        elif launcher.lost.is_set() and "INVOCATION_ID" not in os.environ:
+            # No service manager starts us again: we are the next launcher ourselves.
+            attach.become_launcher(options.state_dir, options.log_format)
+    return code
 
 
 def gossip_config(options: SupervisorOptions) -> Config:
@@ -125,8 +140,12 @@ class Supervisor:
         ring: Ring,
         ending: asyncio.Event,
         tcp: socket.socket | None = None,
+        launcher: LauncherHost | None = None,
     ) -> None:
         """``ending`` set ends it; ``tcp`` is the REST interface's bound socket, if there is one."""
+        self.launcher = launcher
+        self.detached = False
+        """It ended, or ends, and leaves the services running for the next one."""
         self.options = options
         self.plugins = plugins
         self.ring = ring
@@ -151,9 +170,12 @@ class Supervisor:
             self._telling.wish,
             # Jitter alone is drawn from it: no decision that must replay depends on it.
             random.Random(),
+            host=launcher or LocalHost(),
         )
+        api = Api(self)
+        self.reports = ReportSocket(api, options.state_dir, self.services)
         self.gateway = Gateway(
-            Api(self),
+            api,
             http=_host_port(options.listen_http),
             unix_path=options.state_dir / SOCKET_NAME,
             tcp=tcp,
@@ -164,6 +186,7 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until told to end, then stop the services and leave the ring."""
         await self.gateway.open()
+        await self.reports.open()
         try:
             if self.options.service is not None:
                 if not self.options.peers:
@@ -183,15 +206,23 @@ class Supervisor:
             gc.collect()
             gc.freeze()
             memory.trim()
+            if self.launcher is not None:
+                await attach.claim(self.launcher, self.services)
+                await self.launcher.ready()
             await self._serve()
-            await self.services.stop_all()
-            self._tell()
+            if self.detached:
+                await self.services.detach_all()
+            else:
+                await self.services.stop_all()
+                self._tell()
         except BaseException:
             # Whatever went wrong here is no fault of the services: they go on, to be adopted.
             await self.services.detach_all()
             raise
         finally:
-            await self.ring.leave()
+            if not self.detached:  # who is back in a moment has not left
+                await self.ring.leave()
+            await self.reports.close()
             await self.gateway.close()
         log.info("supervisor ended exit=%d", self._exit_code)
         return self._exit_code
@@ -205,7 +236,11 @@ class Supervisor:
                 ("view", self._viewing.follow),
                 ("spec files", self._follow_specs),
                 ("publishing", self._telling.follow),
-                ("orphans", reap_orphans),
+                *(
+                    (("orphans", reap_orphans),)
+                    if self.launcher is None
+                    else (("launcher", lambda: attach.follow(self)),)
+                ),
                 ("ending", self._ending.wait),
             )
         ]
@@ -217,6 +252,12 @@ class Supervisor:
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+
+    def detach(self, exit_code: ExitCode = ExitCode.OK) -> None:
+        """Begin an end that leaves the services running: new code or a new launcher takes over."""
+        if not self._ending.is_set():
+            self.detached = True
+            self.end(exit_code)
 
     def end(self, exit_code: ExitCode = ExitCode.OK) -> None:
         """Begin a clean end; a second call changes nothing."""

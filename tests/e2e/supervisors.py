@@ -83,9 +83,24 @@ class Supervisor:
         answer = self.json("services") or {"services": []}
         return next((s for s in answer["services"] if s["service"] == name), {})
 
+    def launcher(self) -> dict[str, Any]:
+        """What the launcher says of itself and its supervisor; empty before it has."""
+        try:
+            found = json.loads((self.state_dir / "launcher.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        assert isinstance(found, dict)
+        return found
+
     def kill(self) -> None:
-        """SIGKILL, as a power cut of the supervisor alone."""
+        """SIGKILL the supervisor and its launcher, as a power cut of all but the services."""
         assert self.process is not None
+        # Stopped, the launcher starts no other one in between.
+        self.process.send_signal(signal.SIGSTOP)
+        supervisor = int(self.launcher().get("supervisor_pid") or 0)
+        if supervisor:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(supervisor, signal.SIGKILL)
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
 

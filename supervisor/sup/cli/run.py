@@ -6,6 +6,7 @@ itself; what the values mean is decided by the supervisor.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,6 +154,12 @@ Exit codes:
     show_envvar=True,
     help="The least important event that is logged.",
 )
+@click.option(
+    "--launcher/--no-launcher",
+    default=True,
+    show_default=True,
+    help="Let a small parent hold the services, so that they outlive this supervisor in full.",
+)
 def command(
     package_dir: Path | None,
     exec_command: str | None,
@@ -163,6 +170,7 @@ def command(
     binds: Sequence[str],
     binding_mode: str | None,
     bind_ready: bool,
+    after: Sequence[str],
     plugins: Sequence[str],
     peers: Sequence[str],
     ring: str,
@@ -175,6 +183,7 @@ def command(
     pause_tolerance_s: float | None,
     log_format: str,
     log_level: str,
+    launcher: bool,
 ) -> int:
     """Run a supervisor, with the service of PACKAGE_DIR, with a command, or with none.
 
@@ -194,6 +203,7 @@ def command(
             binds,
             binding_mode,
             bind_ready,
+            after,
         )
     else:
         for option, value in (
@@ -204,6 +214,7 @@ def command(
             ("--bind", binds),
             ("--binding-mode", binding_mode),
             ("--bind-ready", bind_ready),
+            ("--after", after),
         ):
             if value not in (None, (), False):
                 raise click.UsageError(f"{option} needs a service: PACKAGE_DIR or --exec")
@@ -223,17 +234,36 @@ def command(
             service=service,
             profile=profile,
             pause_tolerance_s=pause_tolerance_s,
-        )
+            launcher_fd=_launcher_fd() if launcher else None,
+        ),
+        launcher=launcher,
     )
 
 
-def _supervise(options: SupervisorOptions) -> int:
-    """Give the process to the supervisor until it ends."""
+def _launcher_fd() -> int | None:
+    """The launcher's socket, if a launcher started us; our children must not see it."""
+    number = os.environ.pop("SUP_LAUNCHER_FD", "")
+    return int(number) if number.isascii() and number.isdigit() else None
+
+
+def _supervise(options: SupervisorOptions, *, launcher: bool) -> int:
+    """Give the process to the launcher, or to the supervisor until it ends."""
+    if "SUP_CHECK_ONLY" not in os.environ and launcher and options.launcher_fd is None:
+        from sup.attach import become_launcher
+
+        become_launcher(options.state_dir, options.log_format)
     import asyncio
 
     import uvloop
 
     from sup import supervisor
 
+    if "SUP_CHECK_ONLY" in os.environ:
+        from sup import __version__
+        from sup.plugins import load
+
+        load(options.plugins)
+        click.echo(__version__)
+        return 0
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(supervisor.run(options))

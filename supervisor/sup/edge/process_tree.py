@@ -2,27 +2,30 @@
 it.
 
 A process belongs to a service when it descends from the service's first process, is in the session
-which that process opened, or carries the service's mark (``SUP_INSTANCE``) in its environment. The
-mark finds daemons that forked twice and opened a session of their own, also after the supervisor
-which started them was killed and they were handed to init. What escapes: a daemon that leaves tree
-and session *and* wipes its environment. A cgroup would hold that one too; there is none to rely on
-where we run unprivileged.
+which that process opened, carries the service's mark (``SUP_INSTANCE``) in its environment, or
+carries the mark's *tag*: a number that is set as its limit of file locks (``RLIMIT_LOCKS``), which
+Linux has not looked at since 2.4.25 and hands on at every fork and exec. Mark and tag find daemons
+that forked twice and opened a session of their own, also after the supervisor which started them
+was killed and they were handed to init; the tag also finds those that wiped their environment. It
+counts only where no mark can be read, so that a supervisor which is itself a service keeps what
+is its own. What escapes: a program that leaves tree and session, wipes its environment *and* sets
+this limit anew. A cgroup holds that one too, where there is one (``edge/cgroups``).
 
 A number alone is never trusted: every kill goes through a pidfd whose start time was compared after
 it was opened, so a reused pid is never hit. Reading a large ``/proc`` takes milliseconds, so
-callers on the event loop run these functions in a thread. Sources: proc(5), pidfd_open(2),
-prctl(2).
+callers on the event loop run these functions in a thread. The launcher uses this file too, so it
+imports next to nothing. Sources: proc(5), pidfd_open(2), prctl(2), setrlimit(2).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cache
+from _signal import SIGKILL, pidfd_send_signal  # type: ignore[import-not-found]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 MARK_VARIABLE = "SUP_INSTANCE"
 """Environment variable that marks every process of one start of one service or hook."""
@@ -32,19 +35,30 @@ KILL_DEADLINE_S = 5.0
 """How long a killing may take: what is left after it sits in the kernel and can't be killed by
 anyone.
 """
-PR_SET_CHILD_SUBREAPER = 36
 
 
-@dataclass(frozen=True, slots=True)
+TAG_RESOURCE = 10
+"""RLIMIT_LOCKS."""
+TAG_BIT = 1 << 62
+SERVICE_BITS, START_BITS = 44, 18
+"""Of a tag: which service of this host, and which start of it. 256 services of one host meet in
+their part with a chance of 2e-9, and only a process without a readable mark is known by it."""
+
+
 class ProcessStat:
     """One line of ``/proc/PID/stat``, as far as it is needed. ``start_ticks`` counts from boot."""
 
-    pid: int
-    ppid: int
-    group: int
-    session: int
-    start_ticks: int
-    state: str
+    __slots__ = ("group", "pid", "ppid", "session", "start_ticks", "state")
+
+    def __init__(
+        self, pid: int, ppid: int, group: int, session: int, start_ticks: int, state: str
+    ) -> None:
+        self.pid = pid
+        self.ppid = ppid
+        self.group = group
+        self.session = session
+        self.start_ticks = start_ticks
+        self.state = state
 
     @property
     def dead(self) -> bool:
@@ -52,11 +66,34 @@ class ProcessStat:
         return self.state in "ZX"
 
 
-@cache
+_boot_id = ""
+
+
 def boot_id() -> str:
     """The kernel's id of this boot; a start time means something only together with it."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    global _boot_id
+    if not _boot_id:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            _boot_id = file.read().strip()
+    return _boot_id
+
+
+def tag_of_mark(mark: str) -> int:
+    """The number that stands for a mark (``PREFIX.START``) as a limit; never 0."""
+    prefix, _, start = mark.rpartition(".")
+    return (
+        TAG_BIT | _spread(prefix or mark, SERVICE_BITS) << START_BITS | _spread(start, START_BITS)
+    )
+
+
+def _spread(text: str, bits: int) -> int:
+    """FNV-1a in 64 bits, its upper bits: no library, the same in every version of ours."""
+    value = 0xCBF29CE484222325
+    for byte in text.encode("utf-8", "replace"):
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    value ^= value >> 29
+    value = value * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+    return value >> (64 - bits)
 
 
 def read_stat(pid: int) -> ProcessStat | None:
@@ -107,6 +144,24 @@ def mark_of(pid: int) -> str:
     return ""
 
 
+def tag_of(pid: int) -> int:
+    """The tag of ``pid``, or 0: it has none, or is gone."""
+    try:
+        with open(f"/proc/{pid}/limits", "rb") as file:
+            text = file.read(4096)
+    except OSError:
+        return 0
+    at = text.find(b"Max file locks")
+    soft = text[at + 14 : at + 50].split(None, 1)[:1] if at >= 0 else []
+    value = int(soft[0]) if soft and soft[0].isdigit() else 0
+    return value if value & TAG_BIT else 0
+
+
+def _carries(pid: int, mark: str) -> bool:
+    found = mark_of(pid)
+    return found == mark if found else tag_of(pid) == tag_of_mark(mark)
+
+
 def find_tree(pid: int, start_ticks: int, mark: str) -> list[ProcessStat]:
     """Every process of the tree that runs now, the first process included; dead ones are left out.
 
@@ -121,7 +176,7 @@ def find_tree(pid: int, start_ticks: int, mark: str) -> list[ProcessStat]:
         # Nothing older than the first process descends from it: saves most environment reads.
         if stat.start_ticks < start_ticks or stat.dead or stat.pid in found:
             continue
-        if (ours and stat.session == pid) or (mark and mark_of(stat.pid) == mark):
+        if (ours and stat.session == pid) or (mark and _carries(stat.pid, mark)):
             found.add(stat.pid)
     return _with_descendants(found, stats)
 
@@ -130,11 +185,16 @@ def find_marked(prefix: str, *, keep: str = "") -> list[ProcessStat]:
     """Every live process whose mark starts with ``prefix``, but not the ones marked exactly
     ``keep``.
     """
+    wanted = tag_of_mark(f"{prefix}.") >> START_BITS
+    spared = tag_of_mark(keep) if keep else 0
     found = []
     for stat in all_stats().values():
         if not stat.dead and stat.pid != os.getpid():
             mark = mark_of(stat.pid)
-            if mark.startswith(prefix) and mark != keep:
+            if mark:
+                if mark.startswith(prefix) and mark != keep:
+                    found.append(stat)
+            elif (tag := tag_of(stat.pid)) >> START_BITS == wanted and tag != spared:
                 found.append(stat)
     return found
 
@@ -149,7 +209,7 @@ def send_signal(stat: ProcessStat, number: int) -> bool:
         now = read_stat(stat.pid)
         if now is None or now.start_ticks != stat.start_ticks:
             return False
-        signal.pidfd_send_signal(pidfd, number)
+        pidfd_send_signal(pidfd, number)
     except (ProcessLookupError, PermissionError):
         # A set-uid program can be beyond an unprivileged supervisor; it counts as left over.
         return False
@@ -167,6 +227,14 @@ def kill_tree(pid: int, start_ticks: int, mark: str) -> list[int]:
     return _kill_until_none(lambda: find_tree(pid, start_ticks, mark))
 
 
+def kill_tree_once(pid: int, start_ticks: int, mark: str) -> list[int]:
+    """One look: SIGKILL whoever is found, and return them. Until it returns none, look again."""
+    victims = find_tree(pid, start_ticks, mark)
+    for victim in victims:
+        send_signal(victim, SIGKILL)
+    return [victim.pid for victim in victims]
+
+
 def kill_marked(prefix: str, *, keep: str = "") -> list[int]:
     """SIGKILL whatever ``find_marked`` finds, until nothing is left; return who is left."""
     return _kill_until_none(lambda: find_marked(prefix, keep=keep))
@@ -175,11 +243,11 @@ def kill_marked(prefix: str, *, keep: str = "") -> list[int]:
 def become_subreaper() -> bool:
     """Make orphans of our descendants our children, to be found and reaped; False if refused.
 
-    The standard library has no prctl(2); ctypes is used here and nowhere else.
+    The launcher does it for itself.
     """
-    import ctypes
+    from sup.launcher import kernel
 
-    return bool(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return kernel.become_subreaper()
 
 
 class OrphanReaper:
@@ -217,9 +285,11 @@ class OrphanReaper:
         for key, since_s in list(self._seen.items()):
             if now_s - since_s >= self._grace_s:
                 del self._seen[key]
-                with contextlib.suppress(ChildProcessError):
+                try:
                     os.waitpid(key[0], os.WNOHANG)
-                    reaped += 1
+                except ChildProcessError:
+                    continue
+                reaped += 1
         return reaped
 
 
@@ -247,6 +317,6 @@ def _kill_until_none(find: Callable[[], list[ProcessStat]]) -> list[int]:
         if time.monotonic() >= deadline:
             return [victim.pid for victim in victims]
         for victim in victims:
-            send_signal(victim, signal.SIGKILL)
+            send_signal(victim, SIGKILL)
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, 0.1)

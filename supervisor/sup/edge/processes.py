@@ -18,13 +18,13 @@ setsid(2).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import secrets
 import signal
-import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -32,9 +32,11 @@ from typing import Protocol
 import msgspec
 
 from sup.edge.log_files import LOG_BYTES_MAX, LOG_FILES_MAX, open_log
+from sup.edge.notify_socket import NotifySocket
 from sup.edge.process_tree import (
     KILL_DEADLINE_S,
     MARK_VARIABLE,
+    TAG_RESOURCE,
     OrphanReaper,
     become_subreaper,
     boot_id,
@@ -42,10 +44,13 @@ from sup.edge.process_tree import (
     kill_tree,
     read_stat,
     send_signal,
+    tag_of_mark,
 )
 from sup.edge.state_files import write_durable
 from sup.edge.users import Credentials
-from sup.model.notify import Notified
+from sup.launcher.spawn import RLIMIT_NAMES, SpawnError
+from sup.launcher.spawn import spawn as spawn_child
+from sup.model.notify import Notified, apply, parse_notify
 
 UMASK = 0o027
 """What a service's files start with: nothing for others."""
@@ -125,6 +130,22 @@ class CgroupLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """What bounds one process and its children without a cgroup. Source: setrlimit(2)."""
+
+    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """``nofile`` and the like to (soft, hard); -1 is no limit. Names as in ``RLIMIT_NAMES``."""
+    oom_score_adjust: int | None = None
+    """-1000 to 1000; below the present value only with the right to."""
+    nice: int | None = None
+    """-20 to 19; below the present value only with the right to."""
+
+    def numbers(self) -> list[tuple[int, int, int]]:
+        """(resource, soft, hard) for the kernel. Raises ``KeyError`` for an unknown name."""
+        return [(RLIMIT_NAMES[name], *bounds) for name, bounds in self.rlimits.items()]
+
+
+@dataclass(frozen=True, slots=True)
 class SpawnRequest:
     """Everything about one start of one service."""
 
@@ -137,11 +158,9 @@ class SpawnRequest:
     credentials: Credentials | None = None
     umask: int = UMASK
     rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """``nofile`` and the like to (soft, hard); -1 is no limit. Names as in ``RLIMIT_NAMES``."""
+    """With the next two: as in ``ProcessLimits``."""
     oom_score_adjust: int | None = None
-    """-1000 to 1000; below the present value only with the right to."""
     nice: int | None = None
-    """-20 to 19; below the present value only with the right to."""
     cgroup: CgroupLimits | None = None
     stop_signal: int = signal.SIGTERM
     """With ``stop_timeout_s``: how the launcher stops it when no supervisor is there to do it."""
@@ -149,6 +168,10 @@ class SpawnRequest:
     notify: bool = False
     """Whether it gets a ``NOTIFY_SOCKET``."""
     fingerprint: str = ""
+
+    @property
+    def limits(self) -> ProcessLimits:
+        return ProcessLimits(self.rlimits, self.oom_score_adjust, self.nice)
 
 
 class Process(ABC):
@@ -185,8 +208,8 @@ class Process(ABC):
         """Signal the whole tree, give it ``timeout_s``, then SIGKILL what is left of it.
 
         The group is signalled in one go, before anything else; daemons that left it come next.
-        ``kill_mode`` ``mixed`` and ``process`` signal the first process alone; what ``process``
-        leaves running when the first process has ended in time is let go, not killed.
+        ``kill_mode`` ``mixed`` signals the first process alone and kills the rest as soon as it
+        has ended; ``process`` signals it alone and gives the rest until the time-out, too.
 
         Bounded by ``timeout_s`` + 2 × ``KILL_DEADLINE_S``. Returns the pids that could not be
         killed.
@@ -202,6 +225,8 @@ class Process(ABC):
             async with asyncio.timeout(timeout_s):
                 await self._exited.wait()
         except TimeoutError:
+            return await self.clear()
+        if kill_mode == "mixed":
             return await self.clear()
         # The first process is often a shell that dies before its child has saved its data: the
         # others got the signal too and have the rest of the time.
@@ -251,6 +276,11 @@ class ProcessHost(Protocol):
         """Whether what is started here keeps its parent when this process dies."""
         ...
 
+    @property
+    def rotates_logs(self) -> bool:
+        """Whether somebody bounds the log files already: the launcher's log engine."""
+        ...
+
     async def spawn(self, request: SpawnRequest) -> Process:
         """Start a service in a session of its own; returns when its program is executed.
 
@@ -260,11 +290,13 @@ class ProcessHost(Protocol):
         """
         ...
 
-    async def adopt(self, name: str, identity: ProcessIdentity | None) -> Process | None:
+    async def adopt(
+        self, name: str, identity: ProcessIdentity | None, request: SpawnRequest | None = None
+    ) -> Process | None:
         """The process of ``name`` that an earlier supervisor left, or None.
 
-        ``identity`` is what is on record. One that has ended meanwhile is found only where
-        there is a launcher; its ``exit`` is set then.
+        ``identity`` is what is on record, ``request`` what it would be started with now. One
+        that has ended meanwhile is found only where there is a launcher; its ``exit`` is set then.
         """
         ...
 
@@ -275,6 +307,7 @@ class LocalProcess(Process):
     def __init__(self, identity: ProcessIdentity, pidfd: int, *, adopted: bool) -> None:
         super().__init__(identity, adopted=adopted)
         self._pidfd = pidfd
+        self._socket: NotifySocket | None = None
         self._loop.add_reader(pidfd, self._handle_exit)
 
     def signal(self, number: int, *, group: bool = True) -> None:
@@ -289,7 +322,22 @@ class LocalProcess(Process):
             # Exited just now, or a set-uid program; the pidfd or the deadline of `stop` tells.
             return
 
+    def hear(self, notify: NotifySocket | None) -> None:
+        """``notify`` is this process's ``NOTIFY_SOCKET``; it is closed with it."""
+        self._socket = notify
+        if notify is not None:
+            if not self.adopted:
+                self.notifications = Notified()
+            notify.tell(self._handle_note)
+
+    def _handle_note(self, data: bytes) -> None:
+        said = self.notifications or Notified()
+        self.notifications = apply(said, parse_notify(data), self._loop.time())
+        self.notified.set()
+
     def detach(self) -> None:
+        if self._socket is not None:
+            self._socket.close(remove=False)
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
@@ -304,6 +352,8 @@ class LocalProcess(Process):
         except TimeoutError:
             left = sorted({*left, identity.pid})
             self._loop.remove_reader(self._pidfd)
+        if self._socket is not None:
+            self._socket.close(remove=True)
         self._release()
         return left
 
@@ -345,6 +395,7 @@ async def spawn(
     credentials: Credentials | None = None,
     umask: int = UMASK,
     fingerprint: str = "",
+    limits: ProcessLimits | None = None,
 ) -> LocalProcess:
     """Start a program in a session of its own; ``output`` (not taken over) gets stdout and stderr.
 
@@ -353,26 +404,67 @@ async def spawn(
     Raises:
         ProcessError: it could not be executed; nothing is left behind.
     """
-    # First, so that it is found at once; ours wins over one inherited from an outer supervisor.
-    environment = {MARK_VARIABLE: "", **environment} | {MARK_VARIABLE: mark}
-    pause_s = 0.01
-    for tries_left in reversed(range(TEXT_BUSY_TRIES)):
-        try:
-            pid = _popen(argv, directory, environment, output, credentials, umask)
-        except OSError as error:
-            if error.errno != errno.ETXTBSY or not tries_left:
-                raise ProcessError(_why(argv[0], directory, error)) from None
-        except (subprocess.SubprocessError, ValueError) as error:
-            raise ProcessError(f"can't start {argv[0]}: {error}") from None
-        else:
-            break
-        await asyncio.sleep(pause_s)
-        pause_s *= 2
+    bounds = limits or ProcessLimits()
+    variables = marked_environment(environment, mark)
+    tag = tag_of_mark(mark)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+    def start() -> int:
+        return spawn_child(
+            [os.fsencode(word) for word in argv],
+            variables,
+            os.fsencode(directory),
+            stdin=null,
+            stdout=output,
+            stderr=output,
+            credentials=rights(credentials),
+            umask=umask,
+            limits=[(TAG_RESOURCE, tag, tag), *bounds.numbers()],
+            oom=bounds.oom_score_adjust,
+            nice=bounds.nice,
+            search=os.fsencode(environment.get("PATH", os.defpath)),
+        )
+
+    try:
+        pid = await _start_patiently(start, argv[0], directory)
+    finally:
+        os.close(null)
+    _known.add(pid)
     # An unreaped child keeps its number, so what is read here is its own, dead or alive.
     stat = read_stat(pid)
     assert stat is not None
     identity = ProcessIdentity(pid, stat.start_ticks, boot_id(), mark, fingerprint)
     return LocalProcess(identity, os.pidfd_open(pid), adopted=False)
+
+
+def marked_environment(environment: Mapping[str, str], mark: str) -> list[bytes]:
+    """``NAME=value`` with the mark first, so that it is found at once; ours wins over one
+    inherited from an outer supervisor.
+    """
+    marked = {MARK_VARIABLE: "", **environment} | {MARK_VARIABLE: mark}
+    return [os.fsencode(f"{name}={value}") for name, value in marked.items()]
+
+
+def rights(credentials: Credentials | None) -> tuple[int, int, tuple[int, ...]] | None:
+    """User, group and groups as numbers; None: ours."""
+    return None if credentials is None else (credentials.uid, credentials.gid, credentials.groups)
+
+
+async def _start_patiently(start: Callable[[], int], program: str, directory: str | Path) -> int:
+    """Call ``start`` again while the program's file is still open for writing somewhere."""
+    pause_s = 0.01
+    for tries_left in reversed(range(TEXT_BUSY_TRIES)):
+        try:
+            return start()
+        except SpawnError as error:
+            number = error.errno or 0
+            if number != errno.ETXTBSY or not tries_left:
+                raise why_not(program, directory, number, error.step, error.which) from None
+        except ValueError as error:
+            raise ProcessError(f"can't start {program}: {error}") from None
+        await asyncio.sleep(pause_s)
+        pause_s *= 2
+    raise AssertionError("the last try returns or raises")
 
 
 def adopt(identity: ProcessIdentity) -> LocalProcess | None:
@@ -396,27 +488,55 @@ class LocalHost:
     """Services as children of this process: ``sup run --no-launcher``, and tests."""
 
     has_launcher = False
+    rotates_logs = False
 
     async def spawn(self, request: SpawnRequest) -> Process:
         output = await asyncio.to_thread(
             open_log, request.log.directory / f"{request.log.name}.log"
         )
+        notify: NotifySocket | None = None
+        environment = request.environment
         try:
-            return await spawn(
+            notify = _open_notify(request)
+            if notify is not None:
+                environment = {**environment, "NOTIFY_SOCKET": str(notify.path)}
+            process = await spawn(
                 request.argv,
                 directory=request.directory,
-                environment=request.environment,
+                environment=environment,
                 mark=request.mark,
                 output=output,
                 credentials=request.credentials,
                 umask=request.umask,
                 fingerprint=request.fingerprint,
+                limits=request.limits,
             )
+            process.hear(notify)
+            return process
+        except BaseException:
+            if notify is not None:
+                notify.close(remove=True)
+            raise
         finally:
             os.close(output)
 
-    async def adopt(self, name: str, identity: ProcessIdentity | None) -> Process | None:
-        return None if identity is None else adopt(identity)
+    async def adopt(
+        self, name: str, identity: ProcessIdentity | None, request: SpawnRequest | None = None
+    ) -> Process | None:
+        process = None if identity is None else adopt(identity)
+        if process is not None and request is not None:
+            with contextlib.suppress(ProcessError):
+                process.hear(_open_notify(request))
+        return process
+
+
+def _open_notify(request: SpawnRequest) -> NotifySocket | None:
+    """Bind its ``NOTIFY_SOCKET``, if it has one. Raises ``ProcessError``."""
+    path = request.log.directory.parent / "notify"
+    try:
+        return NotifySocket(path, request.credentials) if request.notify else None
+    except OSError as error:
+        raise ProcessError(f"can't open its NOTIFY_SOCKET {path}: {error.strerror}") from None
 
 
 def save_identity(path: Path, identity: ProcessIdentity) -> None:
@@ -448,42 +568,22 @@ async def reap_orphans() -> None:
         await asyncio.to_thread(reaper.reap, loop.time())
 
 
-def _popen(
-    argv: Sequence[str],
-    directory: str | Path,
-    environment: Mapping[str, str],
-    output: int,
-    credentials: Credentials | None,
-    umask: int,
-) -> int:
-    child = subprocess.Popen(
-        list(argv),
-        cwd=directory,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-        user=None if credentials is None else credentials.uid,
-        group=None if credentials is None else credentials.gid,
-        extra_groups=None if credentials is None else list(credentials.groups),
-        umask=umask,
-    )
-    _known.add(child.pid)
-    # From here on the pidfd is the only one that waits: Popen must neither wait nor warn when
-    # collected.
-    child.returncode = 0
-    return child.pid
-
-
-def _why(program: str, directory: str | Path, error: OSError) -> str:
-    if error.errno == errno.ENOENT and not os.path.isdir(directory):
-        return f"can't start {program}: its directory {directory} does not exist"
-    if error.errno == errno.ENOENT and os.path.exists(program):
-        return f"can't start {program}: the interpreter in its first line (#!) does not exist"
-    if error.errno == errno.ENOEXEC:
-        return f"can't start {program}: it is no program and has no #! line"
-    return f"can't start {program}: {error.strerror}"
+def why_not(
+    program: str, directory: str | Path, number: int, step: str, which: str = ""
+) -> ProcessError:
+    """What to tell of a start that failed with the errno ``number`` at ``step``."""
+    why = os.strerror(number)
+    if step == "enter its directory":
+        why = f"its directory {directory}: {why}"
+        if number == errno.ENOENT:
+            why = f"its directory {directory} does not exist"
+    elif step != "execute":
+        why = f"can't {step}{f' {which}' if which else ''}: {why}"
+    elif number == errno.ENOENT and os.path.exists(program):
+        why = "the interpreter in its first line (#!) does not exist"
+    elif number == errno.ENOEXEC:
+        why = "it is no program and has no #! line"
+    return ProcessError(f"can't start {program}: {why}")
 
 
 async def _finish(work: Coroutine[None, None, list[int]]) -> list[int]:
