@@ -20,6 +20,7 @@ from sup.edge.datagram_ports import clock_us
 from sup.edge.package_dir import load_package
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import Held
+from sup.log_counts import LogCounts
 from sup.log_streams import LogStreams
 from sup.model import departure
 from sup.model.answers import (
@@ -56,8 +57,13 @@ class Api(HealthApi):
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._streams = LogStreams()
+        self._counts = LogCounts(getattr(getattr(supervisor, "launcher", None), "log_tally", None))
 
     # Reads
+
+    async def fresh(self) -> None:
+        """Ask the launcher for what the next answer shows of it; bounded, never raises."""
+        await self._counts.refresh()
 
     def status(self) -> dict[str, Any]:
         """``GET /v1/status``."""
@@ -400,4 +406,5 @@ class Api(HealthApi):
             "maintenance": self._supervisor.services.maintenance.reason(spec.name),
             "restart": status.restart if status else "",
             "withheld": status.withheld if status else "",
+            "log": self._counts.of(spec.name),
         }

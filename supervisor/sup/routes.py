@@ -56,6 +56,10 @@ class SupervisorApi(Protocol):
     Any method may raise ``OperatorError``; its exit code chooses the HTTP status.
     """
 
+    async def fresh(self) -> None:
+        """Come before ``status`` and ``services``: fetch what they show of others. Bounded."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """This supervisor: version, ring, address, counts of members, services, warnings."""
         ...
@@ -333,6 +337,17 @@ def _call(name: str, *keys: str) -> Handler:
     return handler
 
 
+def _call_fresh(name: str) -> Handler:
+    """The same for what also shows what the launcher knows."""
+    call = _call(name)
+
+    async def handler(api: SupervisorApi, request: Request) -> Answer:
+        await api.fresh()
+        return await call(api, request)
+
+    return handler
+
+
 async def _health(api: SupervisorApi, request: Request) -> Answer:
     _query(request, ())
     result = api.health()
@@ -478,10 +493,10 @@ def _route(method: str, path: str, handler: Handler) -> tuple[str, re.Pattern[st
 
 
 _ROUTES = (
-    _route("GET", "/v1/status", _call("status")),
+    _route("GET", "/v1/status", _call_fresh("status")),
     _route("GET", "/v1/members", _call("members")),
     _route("GET", "/v1/members/{member}/why", _call("why", "member")),
-    _route("GET", "/v1/services", _call("services")),
+    _route("GET", "/v1/services", _call_fresh("services")),
     _route("GET", "/v1/services/{name}", _call("service", "name")),
     _route("GET", "/v1/census", _call("census")),
     _route("GET", "/v1/health", _health),

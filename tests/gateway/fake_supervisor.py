@@ -26,6 +26,9 @@ class FakeApi:
     """Service to directory of its log; one that is taken out is unloaded."""
     streams: LogStreams = field(default_factory=LogStreams)
 
+    async def fresh(self) -> None:
+        pass
+
     def status(self) -> dict[str, Any]:
         return {"version": "0.1.0", "name": "anna"}
 
