@@ -69,7 +69,7 @@ class ServiceProcesses:
         self._package = package
         self._plan = package.plan.service
         self._paths = paths
-        self._base_environment = dict(environment)
+        self._base_environment = environment
         self._mark_prefix = mark_prefix(paths)
         self._credentials: Credentials | None = None
 
