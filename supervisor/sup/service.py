@@ -126,6 +126,11 @@ class Service:
         self._wishes.wake.set()
 
     @property
+    def uid(self) -> int:
+        """The user that the service runs as."""
+        return self._acts.processes.uid
+
+    @property
     def health(self) -> HealthWatch:
         """Its health: checks, results, reports, maintenance."""
         return self._health

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,10 @@ from sup.edge.state_files import quarantine
 from sup.edge.users import Credentials, resolve_credentials
 from sup.errors import OperatorError
 from sup.model.check_settings import fill
-from sup.model.health_plan import PROBE_HOOKS, TABLES
+from sup.model.health_plan import PROBE_HOOKS, TABLES, TTL_KIND
 from sup.model.process_plan import INFINITY
 from sup.model.readiness import Rules
-from sup.model.service_paths import ServicePaths
+from sup.model.service_paths import REPORT_SOCKET, ServicePaths
 from sup.model.spec import Spec
 from sup.policies import CheckContext
 from sup.service_render import Fingerprint
@@ -74,6 +75,11 @@ class ServiceProcesses:
         self._base_environment = environment
         self._mark_prefix = mark_prefix(paths)
         self._credentials: Credentials | None = None
+
+    @property
+    def uid(self) -> int:
+        """The user that the service runs as."""
+        return os.geteuid() if self._credentials is None else self._credentials.uid
 
     def has_hook(self, name: str) -> bool:
         return name in self._package.hooks
@@ -268,6 +274,8 @@ class ServiceProcesses:
         habitat = self._package.package.habitat
         if habitat is not None:
             environment = habitat.environment(environment, str(self._paths.root))
+        if any(probe.kind == TTL_KIND for probe in self._plan.probes.values()):
+            environment["SUP_SOCKET"] = str(self._paths.root.parent.parent / REPORT_SOCKET)
         return environment | {MARK_VARIABLE: self._mark_prefix}
 
     @property

@@ -29,19 +29,22 @@ class SecondsRange(click.FloatRange):
     ``nan`` is within none, which click's own range does not see.
     """
 
+    units: tuple[tuple[str, float], ...] = (("ms", 0.001), ("s", 1.0))
+    forms = "2, 2s or 500ms"
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         factor = 1.0
         if isinstance(value, str):
-            for unit, size in (("ms", 0.001), ("s", 1.0)):
+            for unit, size in self.units:
                 if value.endswith(unit) and value[-len(unit) - 1 : -len(unit)].isdigit():
                     value, factor = value[: -len(unit)], size
                     break
         try:
             number = float(value)
         except ValueError:
-            self.fail(f"{value!r} is not a number of seconds; write 2, 2s or 500ms", param, ctx)
+            self.fail(f"{value!r} is not a number of seconds; write {self.forms}", param, ctx)
         seconds: float = super().convert(number * factor, param, ctx)
         if seconds != seconds:
             self.fail(f"{value} is not a number of seconds", param, ctx)
