@@ -376,10 +376,11 @@ class ServiceTask:
             self._side.begin(self._post_run())
 
     async def _start_failed(self, reason: str) -> None:
-        after = await self.ends.start_failed(reason, self._convergence.applied)
+        after = self.ends.start_failed(reason, self._convergence.applied)
         if after.event is not Event.GIVE_UP:
             after = After(Event.START_FAILED, after.reason)
         self._leave(after)
+        await self.ends.save()
 
     def _leave(self, after: After) -> None:
         """Enter the state after an end; what it says of the health needs no check."""
@@ -391,9 +392,14 @@ class ServiceTask:
 
     async def _handle_exit(self, process: Process) -> None:
         up_s = self._now() - self._up_at_s
-        await self._let_go(process)
         assert process.exit is not None
-        self._leave(await self.ends.ended(process.exit, up_s, self._convergence.applied))
+        await self._side.end()
+        # First of all it is shown; what it left behind, and the disk, come after.
+        self.board.last_exit = str(process.exit)
+        self.board.pid = None
+        self._leave(self.ends.ended(process.exit, up_s, self._convergence.applied))
+        await self._let_go(process)
+        await self.ends.save()
         await self._post_stop()
 
     async def _go_down(self, reason: str) -> None:
@@ -414,7 +420,8 @@ class ServiceTask:
         number = self._plan.watchdog_signal_number if watchdog else self._plan.stop_signal_number
         exit = await self._stop_process(process, fault.text, number)
         await self._post_stop()
-        self._leave(await self.ends.ended(exit, up_s, self._convergence.applied, fault))
+        self._leave(self.ends.ended(exit, up_s, self._convergence.applied, fault))
+        await self.ends.save()
 
     async def _stop_process(self, process: Process, reason: str, number: int) -> Exit:
         self.board.enter(Event.STOP, reason)
