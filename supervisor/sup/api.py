@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sup import __version__, events
+from sup import __version__, attach, events
 from sup.api_health import HealthApi
 from sup.edge.datagram_ports import clock_us
 from sup.edge.package_dir import load_package
@@ -78,6 +78,7 @@ class Api(HealthApi):
             "ring": supervisor.options.ring,
             "advertise": f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}",
             "state_dir": str(supervisor.options.state_dir),
+            "launcher": attach.shown(supervisor.launcher),
             "uptime_s": int(time.monotonic() - supervisor.started),
             "members": state_counts(m.state.name.lower() for m in supervisor.members()),
             "services": self._services(),
@@ -297,6 +298,17 @@ class Api(HealthApi):
             ids = ", ".join(m.id.hex() for m in found)
             raise ConflictError(f'"{member}" is {len(found)} members; use an id: {ids}')
         return found[0]
+
+    async def upgrade(self) -> dict[str, Any]:
+        """``POST /v1/upgrade``: answered when the new code has loaded, before it takes over."""
+        supervisor = self._supervisor
+        version = await attach.upgrade(supervisor.launcher)
+        return {
+            "result": "upgrading",
+            "from": __version__,
+            "to": version,
+            "launcher": attach.shown(supervisor.launcher),
+        }
 
     def shutdown(self) -> None:
         """``POST /v1/shutdown``: as SIGTERM."""

@@ -144,6 +144,10 @@ class SupervisorApi(Protocol):
         """Stop the process and forget the service."""
         ...
 
+    async def upgrade(self) -> dict[str, Any]:
+        """Have the code on disk take over: new supervisor and launcher, same services."""
+        ...
+
     async def depart(self, member: str) -> dict[str, Any]:
         """Declare a dead member (id or name) to have left for good."""
         ...
@@ -470,5 +474,6 @@ _ROUTES = (
     _route("POST", "/v1/services/{name}/reset-failed", _call("reset_failed", "name")),
     _route("DELETE", "/v1/services/{name}", _call("unload_service", "name")),
     _route("POST", "/v1/members/{member}/depart", _call("depart", "member")),
+    _route("POST", "/v1/upgrade", _call("upgrade")),
     _route("POST", "/v1/shutdown", _shutdown),
 )

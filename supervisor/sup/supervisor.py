@@ -103,6 +103,7 @@ async def run(options: SupervisorOptions) -> int:
             advertise=options.advertise,
             peers=options.peers,
             tags={},
+            owner_pid=0 if launcher is None else int(launcher.hello["pid"]),
             config=gossip_config(options),
         ),
         ready=ready,

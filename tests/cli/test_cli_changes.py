@@ -241,6 +241,25 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
+def test_run_becomes_the_launcher_only_as_a_program(
+    sup: Sup, started: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller in the same process keeps it; the command itself is replaced by the launcher."""
+    became: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("sup.attach.become_launcher", lambda *args: became.append(args))
+    sup("run", "--state-dir", str(tmp_path))
+    assert became == []
+    monkeypatch.setattr("sup.cli.Program.is_sup", True)
+    sup("run", "--state-dir", str(tmp_path), "--no-launcher")
+    assert became == []
+    sup("run", "--state-dir", str(tmp_path))
+    assert became == [(tmp_path, "text")]
+    monkeypatch.setenv("SUP_LAUNCHER_FD", "3")
+    sup("run", "--state-dir", str(tmp_path))
+    assert len(became) == 1
+    assert [options.launcher_fd for options in started] == [None, None, None, 3]
+
+
 def test_run_defaults(sup: Sup, started: list[Any], tmp_path: Path) -> None:
     """Without options: no service, loopback HTTP, gossip everywhere, this host's name."""
     assert sup("run", "--state-dir", str(tmp_path)).code == 0

@@ -110,6 +110,10 @@ class FakeApi:
     def service(self, name: str) -> dict[str, Any]:
         raise NotFoundError(f"no service {name}; loaded: none")
 
+    async def upgrade(self) -> dict[str, Any]:
+        self.calls.append(("upgrade",))
+        return {"result": "upgrading", "from": "1", "to": "2", "launcher": None}
+
     def reset_failed(self, name: str) -> dict[str, Any]:
         self.calls.append(("reset_failed", name))
         return {"service": name, "result": "reset"}

@@ -58,7 +58,10 @@ class Report:
             return
 
     def write(self, facts: dict[str, object]) -> None:
-        """Replace the file when there is something new; it need not survive a power cut."""
+        """Replace the file when there is something new; it need not survive a power cut.
+
+        Not before a supervisor was ready: until then the directory may be another launcher's.
+        """
         text = _json(facts) + "\n"
         if text == self._last:
             return
@@ -76,7 +79,9 @@ class Report:
         self._last = text
 
     def remove(self) -> None:
-        """The launcher ends."""
+        """The launcher ends; a file that it has not written is another's."""
+        if not self._last:
+            return
         try:
             os.unlink(self._path)
         except OSError:
