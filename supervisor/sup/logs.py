@@ -1,8 +1,9 @@
 """The supervisor's own log: one line per change of state on stderr, as text or as JSON.
 
 Names, outputs and reasons in a line may come from other hosts, so nothing but printable text is
-let through: no line can pass for two, and none can steer the terminal it is read on. Under systemd
-(``JOURNAL_STREAM``) the text form leaves the time to the journal.
+let through: no line can pass for two, and none can steer the terminal it is read on. Where
+stderr is the journal (``JOURNAL_STREAM`` names it) a line of the text form begins with its
+priority, ``<6>``, and leaves the time to the journal. Source: sd-daemon(3), systemd.exec(5).
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import logging
 import os
 import sys
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 from sup.model.plain_text import printable
 
+PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+"""Level to syslog priority, highest first; anything else is 7, debug."""
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -28,6 +32,14 @@ class _TextFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         return printable(super().formatException(ei))
+
+
+class _JournalFormatter(_TextFormatter):
+    """With the priority in front of every line, those of a traceback too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next((n for least, n in PRIORITIES if record.levelno >= least), 7)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
 
 
 class _JsonFormatter(logging.Formatter):
@@ -48,14 +60,24 @@ class _JsonFormatter(logging.Formatter):
         return f"{seconds}.{int(record.msecs):03d}Z"
 
 
+def is_journal(environment: Mapping[str, str], stream: TextIO) -> bool:
+    """Whether ``stream`` is what ``JOURNAL_STREAM`` names, by device and inode."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
 def configure(format_name: str, level: str) -> None:
     """Send the ``sup`` loggers to stderr; replaces what an earlier call set up."""
     handler = logging.StreamHandler(sys.stderr)
     if format_name == "json":
         handler.setFormatter(_JsonFormatter())
     else:
-        stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s.%(msecs)03dZ "
-        formatter = _TextFormatter(
+        journal = is_journal(os.environ, sys.stderr)
+        stamp = "" if journal else "%(asctime)s.%(msecs)03dZ "
+        formatter = (_JournalFormatter if journal else _TextFormatter)(
             f"{stamp}%(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
         )
         formatter.converter = time.gmtime

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +45,35 @@ def test_log_hostile_name_is_one_printable_line(
     else:
         assert "eve\\u001b[2J\\u000aERROR sup: all is lost\\u009b\\u202e" in lines[0]
         assert "fault" in lines[1]
+
+
+def test_journal_lines_begin_with_a_priority_and_have_no_time(tmp_path: Path) -> None:
+    """Where ``JOURNAL_STREAM`` names stderr, and only there; every line of a traceback has one."""
+    script = (
+        "import logging; from sup import logs; logs.configure('text', 'info')\n"
+        "log = logging.getLogger('sup.x'); log.info('hello'); log.warning('hm')\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError: log.exception('ouch')\n"
+    )
+    file = tmp_path / "journal"
+    for named in (True, False):
+        file.write_text("")
+        status = file.stat()
+        stream = f"{status.st_dev}:{status.st_ino if named else 1}"
+        with file.open("ab") as out:
+            subprocess.run(
+                [sys.executable, "-c", script],
+                stderr=out,
+                check=True,
+                env={**os.environ, "JOURNAL_STREAM": stream},
+            )
+        lines = file.read_text().splitlines()
+        if named:
+            assert lines[:3] == [
+                "<6>INFO sup.x: hello",
+                "<4>WARNING sup.x: hm",
+                "<3>ERROR sup.x: ouch",
+            ]
+            assert all(line.startswith("<3>") for line in lines[2:])
+        else:
+            assert lines[0][:2] == "20"
