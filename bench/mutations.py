@@ -124,8 +124,8 @@ MUTANTS = (
         (
             (
                 "membership.pyx",
-                "if old_news and m.state == STATE_DEAD and self.table.states[row]",
-                "if False and self.table.states[row]",
+                "if m.state == STATE_DEAD and (old_news or self.wary()):",
+                "if False and self.wary():",
             ),
         ),
         tests("tests/core/test_anti_entropy.py", "-k", "death_learnt_by_sync"),

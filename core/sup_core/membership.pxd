@@ -94,5 +94,6 @@ cdef class Membership:
     ) noexcept
     cdef void note_helpers(self, int32_t row, uint32_t asked, uint64_t answers) noexcept
     cdef void member_event(self, int32_t row, Change change, Reason reason, uint64_t other) noexcept
+    cdef uint64_t declarer(self, int32_t row) noexcept
     cdef void _forget_why(self, int32_t row) noexcept
     cdef list why(self, int32_t row)

@@ -585,6 +585,15 @@ cdef class Membership:
             entry.asked = <uint8_t> asked if asked < 255 else 255
             entry.answers = <uint8_t> answers if answers < 255 else 255
 
+    cdef uint64_t declarer(self, int32_t row) noexcept:
+        """Short id of who declared a member dead, as far as that is known; else 0."""
+        cdef int32_t at = self.whys_of.find(<uint64_t> row)
+        cdef Why* entry
+        if at < 0:
+            return 0
+        entry = &self.whys[at].entries[(self.whys[at].count - 1) % WHY_MAX]
+        return entry.accuser if entry.state == STATE_DEAD else 0
+
     cdef void _forget_why(self, int32_t row) noexcept:
         # The last one takes the place.
         cdef int32_t at = self.whys_of.find(<uint64_t> row)

@@ -3,6 +3,7 @@ from sup_core.cursor cimport Writer
 from sup_core.dissemination cimport Dissemination
 from sup_core.identity cimport Address
 from sup_core.member_table cimport MemberTable
+from sup_core.membership cimport Membership
 from sup_core.outbox cimport Outbox
 from sup_core.rumor_store cimport RumorStore
 from sup_core.suspicion cimport Suspicion
@@ -12,6 +13,7 @@ cdef class Packets:
     cdef RumorStore store
     cdef Dissemination dissemination
     cdef Suspicion suspicion
+    cdef Membership membership  # knows who declared whom; it is made later
     cdef Outbox outbox
     cdef uint64_t ring
     cdef int64_t now

@@ -97,10 +97,15 @@ cdef class Packets:
     cdef bint put_status(self, Writer* w, int32_t row) noexcept:
         cdef size_t size = w.size
         cdef uint8_t state = self.table.told(row)
+        cdef uint64_t accuser
         if state >= STATE_UNSEEN:
             return False
+        if state == STATE_DEAD:
+            accuser = self.membership.declarer(row)
+        else:
+            accuser = self.suspicion.accuser(row)
         write_status(w, self.table.short_id(row), state, self.table.epochs[row],
-                     self.table.incarnations[row], self.suspicion.accuser(row))
+                     self.table.incarnations[row], accuser)
         return _kept(w, size)
 
     cdef bint put_member(self, Writer* w, int32_t row) noexcept:

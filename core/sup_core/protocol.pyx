@@ -116,6 +116,7 @@ cdef class Protocol:
             self.table, self.detector, self.suspicion, self.flaps, self.health,
             self.dissemination, self.anti_entropy, self.notices, self.tally, self.ring
         )
+        self.packets.membership = self.membership
         self.rumor_rules = Rumors(
             self.table, self.store, self.stamps, self.pulls, self.dissemination,
             self.anti_entropy, self.notices, self.tally

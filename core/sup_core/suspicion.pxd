@@ -10,6 +10,7 @@ cdef struct Suspect:
     uint32_t generation
     uint8_t first_hand
     uint8_t checks          # last checks so far
+    uint8_t stood           # this node stood still meanwhile, and a step was added for it
     uint64_t accuser        # short id
     int64_t deadline
 

@@ -73,6 +73,7 @@ cdef class Suspicion:
         self.generation += 1
         self.slots[at].generation = self.generation
         self.slots[at].first_hand = 0
+        self.slots[at].stood = 0
         self.slots[at].checks = 0
         self.slots[at].accuser = 0
         self.slots[at].deadline = 0
@@ -184,10 +185,12 @@ cdef class Suspicion:
         if suspect.row < 0 or suspect.generation != generation:
             return
         if late:
-            # Nor is the step before it: nobody knows how much of that the node stood still.
-            suspect.deadline += late + (
-                _ASK_INTERVAL_US if suspect.first_hand else _WAIT_STEP_US
-            )
+            suspect.deadline += late
+            if not suspect.stood:
+                # Nor is the step before it: nobody knows how much of that the node stood still.
+                # Once only, or a node whose timers are always late would never be done.
+                suspect.stood = 1
+                suspect.deadline += _ASK_INTERVAL_US if suspect.first_hand else _WAIT_STEP_US
         if now >= suspect.deadline:
             self.effects.add(
                 EFFECT_EXPIRED, suspect.row, -1, suspect.checks, now, suspect.first_hand

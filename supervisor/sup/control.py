@@ -14,8 +14,10 @@ import contextlib
 import logging
 import select
 import socket
+import struct
 from collections.abc import AsyncGenerator, Mapping
 from http import HTTPStatus
+from typing import Protocol
 
 from sup.routes import (
     BODY_BYTES_MAX,
@@ -38,15 +40,30 @@ WRITE_SECONDS = 30.0
 LINGER_SECONDS = 1.0
 LINGER_BYTES_MAX = 8 * 1024 * 1024
 """Of a refused request, read and thrown away."""
+_UCRED = struct.Struct("iIi")  # pid, uid, gid
 CONNECTIONS_MAX = 64
 """Requests at once; one more is refused with 503."""
+
+
+class Guard(Protocol):
+    """Who else may ask, and what; ``uid`` is what the kernel says of the other side."""
+
+    def knows(self, uid: int) -> bool:
+        """Whether the connection is answered at all."""
+        ...
+
+    def refusal(self, request: Request, uid: int) -> Answer | None:
+        """The answer to what is not permitted, or None: it is."""
+        ...
 
 
 class Control:
     """Answers on one listening unix socket."""
 
-    def __init__(self, api: SupervisorApi) -> None:
+    def __init__(self, api: SupervisorApi, guard: Guard | None = None) -> None:
+        """With a ``guard``, others than the supervisor's own user may ask what it permits."""
         self._api = api
+        self._guard = guard
         self._server: asyncio.Server | None = None
         self._busy: set[asyncio.Task[None]] = set()
         self._answering: set[asyncio.Task[None]] = set()
@@ -74,6 +91,9 @@ class Control:
         assert task is not None
         self._busy.add(task)
         try:
+            uid = -1 if self._guard is None else _peer(writer)
+            if self._guard is not None and not self._guard.knows(uid):
+                return
             if len(self._busy) > CONNECTIONS_MAX:
                 await _write(writer, problem(503, f"{CONNECTIONS_MAX} requests are in progress"))
                 return
@@ -84,6 +104,8 @@ class Control:
                 request = problem(408, f"request not received in {READ_SECONDS:.0f} s")
             if request is None:
                 return
+            if self._guard is not None and isinstance(request, Request):
+                request = self._guard.refusal(request, uid) or request
             self._answering.add(task)
             if isinstance(request, Request):
                 head_only = request.method == "HEAD"
@@ -104,6 +126,17 @@ class Control:
             self._busy.discard(task)
             self._answering.discard(task)
             writer.close()
+
+
+def _peer(writer: asyncio.StreamWriter) -> int:
+    """The user at the other end, by SO_PEERCRED (unix(7)); -1 when it is gone."""
+    sock = writer.get_extra_info("socket")
+    try:
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    except OSError:
+        return -1
+    uid: int = _UCRED.unpack(data)[1]
+    return uid
 
 
 async def _read(

@@ -27,6 +27,7 @@ from sup.model.census import CensusGroup
 from sup.model.process_state import State
 from sup.model.service_paths import ServicePaths
 from sup.model.spec import Spec
+from sup.model.start_order import Standing
 from sup.policies import HealthCheck, TopologyDecision, UpdateStrategy
 from sup.service_convergence import View
 from sup.service_gates import StartGate
@@ -125,6 +126,11 @@ class Service:
         self._wishes.wake.set()
 
     @property
+    def uid(self) -> int:
+        """The user that the service runs as."""
+        return self._acts.processes.uid
+
+    @property
     def health(self) -> HealthWatch:
         """Its health: checks, results, reports, maintenance."""
         return self._health
@@ -201,6 +207,14 @@ class Service:
             await asyncio.wait([self._task])
         if self._acts.process is not None:
             self._acts.process.detach()
+
+    @property
+    def standing(self) -> Standing:
+        """How far it has come, for services that come after it."""
+        acts = self._acts
+        process = acts.process
+        there = process is not None and process.exit is None
+        return Standing(acts.board.state, there, there and acts.readiness.ready, self._health.ready)
 
     def status(self) -> ServiceStatus:
         """What is known now."""

@@ -28,7 +28,7 @@ from sup.errors import ConflictError, NotFoundError
 from sup.model.census import CensusGroup
 from sup.model.check_machine import CheckMachine, CheckTimes
 from sup.model.health import OUTPUT_BYTES_MAX, CheckResult, Health
-from sup.model.health_plan import LivenessPlan, ProbePlan, StartupPlan
+from sup.model.health_plan import TTL_KIND, LivenessPlan, ProbePlan, StartupPlan
 from sup.model.health_tally import HealthTally
 from sup.model.health_verdicts import Verdicts
 from sup.model.restart_share import Peer, RestartClaim, ShareTimes
@@ -44,8 +44,6 @@ RESULTS_MAX = 10
 """Results kept of each check, for people."""
 RESULT_BYTES_MAX = 256
 """Of the output of each kept result; the verdict's own output is longer."""
-TTL = "ttl"
-"""The kind of check that is reported instead of made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +185,7 @@ class HealthWatch:
             NotFoundError: it has no such check.
             ConflictError: its process is not up.
         """
-        there = [name for name, plan in self.plans.items() if plan.kind == TTL]
+        there = [name for name, plan in self.plans.items() if plan.kind == TTL_KIND]
         probes = [name for name in there if probe in (None, name)]
         if not probes:
             what = f"{probe} check" if probe else "check"
@@ -258,7 +256,7 @@ class HealthWatch:
 
     async def _follow(self, probe: str, context: Callable[[str], CheckContext]) -> None:
         """Make one check again and again, for ever; the startup check until it passes."""
-        reported = self.plans[probe].kind == TTL
+        reported = self.plans[probe].kind == TTL_KIND
         while probe in self._verdicts.active():
             if reported:
                 await self._await_report(probe)

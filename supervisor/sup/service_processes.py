@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,10 @@ from sup.edge.service_dir import mark_prefix, prepare_directory, service_environ
 from sup.edge.users import Credentials, resolve_credentials
 from sup.errors import OperatorError
 from sup.model.check_settings import fill
-from sup.model.health_plan import PROBE_HOOKS, TABLES
+from sup.model.health_plan import PROBE_HOOKS, TABLES, TTL_KIND
+from sup.model.process_plan import INFINITY
 from sup.model.readiness import Rules
-from sup.model.service_paths import ServicePaths
+from sup.model.service_paths import REPORT_SOCKET, ServicePaths
 from sup.model.spec import Spec
 from sup.policies import CheckContext
 from sup.service_render import Fingerprint
@@ -71,6 +73,11 @@ class ServiceProcesses:
         self._base_environment = dict(environment)
         self._mark_prefix = mark_prefix(paths)
         self._credentials: Credentials | None = None
+
+    @property
+    def uid(self) -> int:
+        """The user that the service runs as."""
+        return os.geteuid() if self._credentials is None else self._credentials.uid
 
     def has_hook(self, name: str) -> bool:
         return name in self._package.hooks
@@ -128,6 +135,8 @@ class ServiceProcesses:
             # No WATCHDOG_PID: the number is not known before the program runs, and without it the
             # period is meant for whoever reads it (sd_watchdog_enabled(3)).
             environment["WATCHDOG_USEC"] = str(round(plan.watchdog * 1_000_000))
+        # What is unbounded is what the kernel gives by itself.
+        bounds = {name: n for name, n in plan.resources.given.items() if n != INFINITY}
         return SpawnRequest(
             name=self._spec.name,
             argv=self._argv(),
@@ -146,7 +155,7 @@ class ServiceProcesses:
             rlimits=plan.limits.given,
             oom_score_adjust=plan.oom_score_adjust,
             nice=plan.nice,
-            cgroup=CgroupLimits(**plan.resources.given) if plan.resources.given else None,
+            cgroup=CgroupLimits(**bounds) if bounds else None,
             stop_signal=plan.stop_signal_number,
             stop_timeout_s=plan.stop_timeout,
             notify=rules.listens,
@@ -247,6 +256,8 @@ class ServiceProcesses:
         habitat = self._package.package.habitat
         if habitat is not None:
             environment = habitat.environment(environment, str(self._paths.root))
+        if any(probe.kind == TTL_KIND for probe in self._plan.probes.values()):
+            environment["SUP_SOCKET"] = str(self._paths.root.parent.parent / REPORT_SOCKET)
         return environment | {MARK_VARIABLE: self._mark_prefix}
 
     @property

@@ -19,39 +19,34 @@ from typing import Any, TypeVar
 
 from sup.edge.loop_lag import LoopLag
 from sup.edge.operator_files import read_operator_file, reason
-from sup.edge.package_dir import Package, hook_of, load_package, package_for_command
 from sup.edge.processes import LocalHost, ProcessHost
-from sup.edge.render_files import CompiledPackage, RenderError, compile_package, render
-from sup.edge.state_files import sync_directory, write_durable
-from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
+from sup.edge.render_files import CompiledPackage, RenderError, render
+from sup.errors import ConflictError, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
 from sup.maintenance import Maintenance
-from sup.model.binds import check_binds
 from sup.model.census import Census, CensusGroup
-from sup.model.check_settings import fill
 from sup.model.config_layers import (
     CONFIG_BYTES_MAX,
     check_types,
     effective_config,
     environment_layer,
-    environment_name,
     parse_toml,
 )
-from sup.model.health_plan import PROBE_HOOKS, TABLES
 from sup.model.reconcile import Load, Reload, Start, Stop, Unload, reconcile
 from sup.model.render_context import build_context
 from sup.model.service_paths import ServicePaths
-from sup.model.spec import SPEC_BYTES_MAX, Spec, format_spec, parse_spec
+from sup.model.spec import Spec
+from sup.model.start_order import After
 from sup.plugins import Plugins
-from sup.policies import HealthCheck, TopologyDecision
+from sup.policies import TopologyDecision
 from sup.service import Service
 from sup.service_binds import BindGate
+from sup.service_packages import check_environment, resolve
+from sup.service_specs import SERVICES_MAX, SpecFiles
+from sup.start_order import OrderGate, StartOrder
 
 log = logging.getLogger("sup.services")
 T = TypeVar("T")
-
-SERVICES_MAX = 256
-"""Services per supervisor; spec files beyond this, in name order, are refused with a warning."""
 
 OWN_VARIABLES = frozenset(
     {
@@ -62,74 +57,6 @@ OWN_VARIABLES = frozenset(
 """Variables by which a service manager speaks to the supervisor; a service must not answer them."""
 
 
-def resolve(spec: Spec, plugins: Plugins, cache_dir: Path | None = None) -> CompiledPackage:
-    """Everything about ``spec`` that can be checked without touching the state directory.
-
-    Reads the package directory; ``cache_dir`` is for what a ``plan.sh`` gave. Raises:
-        OperatorError: one line: the package, a template, or a name that no active plugin provides.
-    """
-    for kind, name, known in (
-        ("topology", spec.topology, plugins.topologies),
-        ("update strategy", spec.strategy, plugins.strategies),
-    ):
-        if name not in known:
-            raise OperatorError(_not_provided(kind, name, known))
-    if spec.command is not None:
-        package = package_for_command(spec.name, spec.command)
-    else:
-        assert spec.package_dir is not None
-        package = load_package(Path(spec.package_dir), cache_dir=cache_dir)
-    for probe in package.plan.service.probes:
-        _check_probe(package, probe, plugins.health_checks)
-    check_binds(package.plan, spec.binds)
-    return compile_package(package, plugins.renderers)
-
-
-def _check_probe(package: Package, probe: str, known: Mapping[str, HealthCheck]) -> None:
-    """Refuse a check that nothing provides, that has no hook to run, or whose settings are wrong.
-
-    Raises:
-        OperatorError: one line.
-    """
-    plan, table = package.plan.service.probes[probe], TABLES[probe]
-    check = known.get(plan.kind)
-    if check is None:
-        raise OperatorError(_not_provided("health check", plan.kind, known))
-    hooks = {hook_of(Path(hook.name).name) for hook in package.hooks}
-    if plan.kind == "exec" and probe == "liveness" and not hooks.intersection(PROBE_HOOKS[probe]):
-        raise OperatorError(
-            f"{package.plan.package.name}: {table} is of kind exec and there is no"
-            f" hooks/{PROBE_HOOKS[probe][0]}; add it, or choose another kind"
-        )
-    validate = getattr(check, "check_settings", None)
-    if validate is None:
-        return
-    try:
-        settings = fill(plan.settings, package.default, f"{table}.settings")
-    except OperatorError:
-        return  # a value that only the running configuration has
-    try:
-        validate(settings)
-    except ValueError as error:
-        raise OperatorError(f"{package.plan.package.name}: {table}.settings: {error}") from None
-
-
-def check_environment(name: str, compiled: CompiledPackage) -> None:
-    """Refuse a variable of the environment that can't be a layer of this package's configuration.
-
-    Raises:
-        OperatorError: names the variable.
-    """
-    habitat = compiled.package.habitat is not None
-    layer = environment_layer(name, os.environ, habitat=habitat)
-    check_types(layer, compiled.default, file=environment_name(name))
-
-
-def _not_provided(kind: str, name: str, known: Mapping[str, object]) -> str:
-    there = ", ".join(sorted(known))
-    return f'no active plugin provides {kind} "{name}" (there is: {there}); add --plugin NAME'
-
-
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
     """What services get of the supervisor's environment: all but what is addressed to it alone."""
     return {
@@ -137,6 +64,11 @@ def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name not in OWN_VARIABLES and not name.startswith("SUP_")
     }
+
+
+def _after(spec: Spec, compiled: CompiledPackage) -> After:
+    """What a service comes after: the plan's word, and the spec's, which wins."""
+    return {**compiled.plan.service.after, **spec.after}
 
 
 @dataclass(slots=True)
@@ -170,8 +102,9 @@ class Services:
     ) -> None:
         """``host`` starts the processes; by default they are children of this process."""
         self.host: ProcessHost = host or LocalHost()
+        self._order = StartOrder(self._service)
         self._state_dir = state_dir
-        self._specs_dir = state_dir / "specs"
+        self._specs = SpecFiles(state_dir / "specs")
         self.plans_dir = state_dir / "plans"
         self._plugins = plugins
         self._configs = configs
@@ -180,7 +113,6 @@ class Services:
         self._changed = changed
         self._rng = rng
         self._watchers: dict[str, asyncio.Task[None]] = {}
-        self._bad_specs: dict[str, str] = {}
         self._bad_user: dict[str, str] = {}
         self._lag = LoopLag()
         self.maintenance = Maintenance(state_dir / "maintenance")
@@ -193,7 +125,7 @@ class Services:
     @property
     def warnings(self) -> list[str]:
         """Spec and user.toml files that can't be used, a line each."""
-        return [*self._bad_specs.values(), *self._bad_user.values()]
+        return [*self._specs.warnings, *self._bad_user.values()]
 
     # Specs
 
@@ -203,25 +135,7 @@ class Services:
         Raises:
             OperatorError: the disk refuses (exit 1); the wish before it stays.
         """
-        file = self._specs_dir / f"{spec.name}.toml"
-        try:
-            self._specs_dir.mkdir(mode=0o750, exist_ok=True)
-            write_durable(file, format_spec(spec), mode=0o640)
-        except OSError as error:
-            raise OperatorError(f"can't write {file}: {reason(error)}", ExitCode.FAILED) from None
-
-    def remove_spec(self, name: str) -> None:
-        """Forget the wish for ``name``, durably. The next ``scan`` unloads it.
-
-        Raises:
-            OperatorError: the disk refuses (exit 1).
-        """
-        file = self._specs_dir / f"{name}.toml"
-        try:
-            file.unlink(missing_ok=True)
-            sync_directory(self._specs_dir)
-        except OSError as error:
-            raise OperatorError(f"can't remove {file}: {reason(error)}", ExitCode.FAILED) from None
+        self._specs.write(spec)
 
     async def wish(self, spec: Spec) -> Loaded:
         """Make ``spec`` the wish for its service, durably, and act on it.
@@ -233,7 +147,7 @@ class Services:
         self._refuse_at_end()
         if spec.name not in self.loaded and len(self.loaded) >= SERVICES_MAX:
             raise OperatorError(f"{SERVICES_MAX} services are loaded, the limit; unload one")
-        await self._write(self.write_spec, spec)
+        await self._write(self._specs.write, spec)
         await self.scan()
         if spec.name not in self.loaded:
             raise ConflictError(f'service "{spec.name}" was unloaded meanwhile')
@@ -242,7 +156,7 @@ class Services:
     async def unwish(self, name: str) -> None:
         """Forget the wish for ``name``, durably, and unload it. Raises as ``wish`` does."""
         self._refuse_at_end()
-        await self._write(self.remove_spec, name)
+        await self._write(self._specs.remove, name)
         await self.scan()
 
     async def _write(self, change: Callable[[T], None], what: T) -> None:
@@ -268,7 +182,7 @@ class Services:
 
     def has_spec_file(self, name: str) -> bool:
         """Whether there is a wish for ``name``, usable or not."""
-        return (self._specs_dir / f"{name}.toml").exists()
+        return self._specs.has(name)
 
     async def scan(self) -> None:
         """Read the spec files and make the loaded services equal to them; read user.toml files.
@@ -322,41 +236,7 @@ class Services:
         self._changed()
 
     def _read_specs(self) -> dict[str, Spec]:
-        specs: dict[str, Spec] = {}
-        unusable: dict[str, str] = {}
-        try:
-            files = sorted(p for p in self._specs_dir.iterdir() if p.suffix == ".toml")
-        except FileNotFoundError:
-            files = []
-        except OSError as error:
-            # Not to see the wishes is none to unload: everything stays as it is.
-            files, specs = [], {name: loaded.spec for name, loaded in self.loaded.items()}
-            unusable["specs"] = f"specs: {reason(error)}"
-        for file in files:
-            try:
-                shown = f"specs/{file.name}"
-                data, _ = read_operator_file(file, SPEC_BYTES_MAX, shown)
-                spec = parse_spec(data, shown)
-                if spec.name != file.stem:
-                    raise OperatorError(
-                        f'specs/{file.name}: name is "{spec.name}"; it must equal the file name'
-                    )
-                if len(specs) >= SERVICES_MAX:
-                    raise OperatorError(
-                        f"specs/{file.name}: {SERVICES_MAX} services are loaded, the limit"
-                    )
-            except OperatorError as error:
-                unusable[file.name] = str(error)
-                # A half-edited file is no wish to unload: what runs stays as it was.
-                if file.stem in self.loaded:
-                    specs[file.stem] = self.loaded[file.stem].spec
-            else:
-                specs[spec.name] = spec
-        for name, why in unusable.items():
-            if self._bad_specs.get(name) != why:
-                log.warning("spec ignored: %s", why)
-        self._bad_specs = unusable
-        return specs
+        return self._specs.read({name: loaded.spec for name, loaded in self.loaded.items()})
 
     # Loading
 
@@ -372,6 +252,7 @@ class Services:
             log.warning("package warning name=%s: %s", spec.name, warning)
         loaded.compiled = compiled
         loaded.gate = BindGate(spec, compiled.plan)
+        self._order.put(spec.name, _after(spec, compiled))
         self._set_problem(loaded, "")
         self._read_user_toml(spec.name, loaded)
         loaded.service = Service(
@@ -388,7 +269,7 @@ class Services:
             rng=self._rng,
             environment=_inherited(os.environ),
             host=self.host,
-            gates=(loaded.gate,),
+            gates=(loaded.gate, OrderGate(self._order, spec.name)),
         )
         loaded.service.set_desired(spec.desired == "up")
         loaded.service.health.set_maintenance(self.maintenance.reason(spec.name))
@@ -400,9 +281,14 @@ class Services:
         )
         self._changed()
 
+    def _service(self, name: str) -> Service | None:
+        loaded = self.loaded.get(name)
+        return None if loaded is None else loaded.service
+
     async def _watch(self, service: Service) -> None:
         while True:
             await service.changed()
+            self._order.tell(service.spec.name)
             self._changed()
 
     async def _unload(self, name: str) -> None:
@@ -411,6 +297,8 @@ class Services:
             await loaded.service.stop()
             self._watchers.pop(name).cancel()
         del self.loaded[name]
+        self._order.drop(name)
+        self._order.tell(name)
         self._bad_user.pop(name, None)
         log.info("service unloaded name=%s", name)
         self._changed()
@@ -430,11 +318,12 @@ class Services:
         await asyncio.gather(*(service.detach() for service in services))
 
     async def stop_all(self) -> None:
-        """Stop every service at once, for good; each bounds its own time."""
+        """Stop every service for good, in the reverse of their order; bounded."""
         self._ended = True
         async with self._scanning:
-            services = [loaded.service for loaded in self.loaded.values() if loaded.service]
-            await asyncio.gather(*(service.stop() for service in services))
+            await self._order.stop(
+                {name: one.service for name, one in self.loaded.items() if one.service}
+            )
             for watcher in self._watchers.values():
                 watcher.cancel()
             self._watchers.clear()
@@ -534,6 +423,8 @@ class Services:
         """
         compiled = await asyncio.to_thread(resolve, spec, self._plugins, self.plans_dir)
         check_environment(spec.name, compiled)
+        if line := self._order.circle_with(spec.name, _after(spec, compiled)):
+            raise OperatorError(line)
         loaded = Loaded(spec, compiled)
         if ServicePaths.of(self._state_dir, spec.name).user_toml.exists():
             loaded.user = self._user_layer(spec.name, compiled)

@@ -40,9 +40,11 @@ from sup.model.service_rumor import SERVICE_KIND, ServiceRumor, service_key
 from sup.options import SupervisorOptions
 from sup.pace import Pace
 from sup.plugins import Plugins, load
+from sup.report_socket import ReportSocket
 from sup.ring import Ring, RingOptions
+from sup.service_packages import check_environment, resolve
 from sup.service_teller import ServiceTeller
-from sup.services import Loaded, Services, check_environment, resolve
+from sup.services import Loaded, Services
 from sup_core.config import PROFILES, Config
 from sup_core.events import Member, MemberChange, MemberEvent, MemberState, RumorEvent, SelfEvent
 
@@ -171,8 +173,10 @@ class Supervisor:
             random.Random(),
             host=launcher or LocalHost(),
         )
+        api = Api(self)
+        self.reports = ReportSocket(api, options.state_dir, self.services)
         self.gateway = Gateway(
-            Api(self),
+            api,
             http=_host_port(options.listen_http),
             unix_path=options.state_dir / SOCKET_NAME,
             tcp=tcp,
@@ -183,6 +187,7 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until told to end, then stop the services and leave the ring."""
         await self.gateway.open()
+        await self.reports.open()
         try:
             if self.options.service is not None:
                 if not self.options.peers:
@@ -218,6 +223,7 @@ class Supervisor:
         finally:
             if not self.detached:  # who is back in a moment has not left
                 await self.ring.leave()
+            await self.reports.close()
             await self.gateway.close()
         log.info("supervisor ended exit=%d", self._exit_code)
         return self._exit_code

@@ -236,6 +236,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     module.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sup.supervisor", module)
     monkeypatch.setattr("sup.supervisor", module, raising=False)
+    # It would replace this very process by a launcher of more of the same.
+    monkeypatch.setattr("sup.attach.become_launcher", lambda *_: None)
     return found
 
 

@@ -186,3 +186,19 @@ def test_broken_link_does_not_make_of_short_pauses_a_death(pause: float) -> None
             sim.freeze(victim, pause)
         sim.run(pause + 0.5 + 0.05 * round_)
     assert sim.changes[next(c for c in sim.changes if c.value == "died")] == 0
+
+
+def test_declarer_of_a_death_is_known_to_who_only_heard_of_it() -> None:
+    """And told on: whom to ask is the first question of who finds a member gone."""
+    now = 10 * SECOND
+    node = knowing(6, now)
+    tell(node, now, 1, said(2, DEAD, by=5))
+    assert member_id(5).hex()[:16] in node.why(member_id(2))[-1]
+    while now < 11 * SECOND:
+        now += 50_000
+        tell(node, now, 1)
+        node.handle_timeout(now)
+    found = tell(node, now, 2, [PING, 5, node.digest()])
+    news = [m for _, messages in found for m in messages if m[0] == STATUS]
+    assert news[0][:3] == [STATUS, short(member_id(2)), DEAD]
+    assert news[0][5] == short(member_id(5))

@@ -61,7 +61,7 @@ class FakeApi:
 
     async def end_maintenance(self, name: str) -> dict[str, Any]:
         self.calls.append(("maintenance off", name))
-        return {"result": "ended"}
+        return {"result": "ended", "ended": [name]}
 
     async def events(
         self, since: int, follow_s: float, kinds: Sequence[str], service: str

@@ -107,6 +107,7 @@ def test_members_are_listed_as_habitat_does() -> None:
     assert "server.1=10.0.0.2:2181:3888 # last" in lines
     assert f"me={'0a' * 16} true {'0a' * 16}" in lines
     assert "first=10.0.0.1" in lines
+    assert lines[-1] == "limit=2000"  # of a neighbour in config/, included
     haproxy = rendered(PLANS / "haproxy")["config/haproxy.conf"]
     assert "    server 10-0-0-1-1 127.0.0.1:8090\n    server 10-0-0-2-2 127.0.0.1:8090" in haproxy
     assert "server 10" not in rendered(PLANS / "haproxy", bound=False)["config/haproxy.conf"]
@@ -161,6 +162,13 @@ def test_undefined_values_are_warned_of_once(caplog: pytest.LogCaptureFixture) -
         render(package, context(package.package, "alone", Path("/sup")))
     (line,) = [record.getMessage() for record in caplog.records]
     assert "config/answer:1:86: cfg.greeting is not defined" in line
+
+
+def test_plan_with_a_file_called_config_is_no_mistake(tmp_path: Path) -> None:
+    """Habitat copies ``config`` when it is a directory; a build's file of that name stays apart."""
+    (tmp_path / "plan.sh").write_text("pkg_name=a\npkg_version=1\npkg_svc_run=sleep\n")
+    (tmp_path / "config").write_text("CONFIG_X=y\n")
+    assert load_package(tmp_path).templates == ()
 
 
 def test_plan_without_anything_to_run_is_refused(tmp_path: Path) -> None:

@@ -189,9 +189,11 @@ class Base:
         return [1, self.ring, self.me.short, self.me.epoch, self.me.incarnation]
 
     def status(self, who: Member) -> list[Any]:
-        """What is held of a member, and who accused it first."""
+        """What is held of a member, and who accused it first, or declared it dead."""
         against = self.suspicions.get(who.short)
         accuser = against.accuser if against else 0
+        if who.state == State.DEAD:
+            accuser = who.declarer
         return [wire.STATUS, who.short, int(who.state), who.epoch, who.incarnation, accuser]
 
     def member_news(self, who: Member) -> list[Any]:

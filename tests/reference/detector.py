@@ -74,6 +74,7 @@ class Suspicion:
     deadline: int
     first_hand: bool = False
     checks: int = 0
+    stood: bool = False
     turn: int = 0
 
 

@@ -83,6 +83,7 @@ class Member:
     heard: int = -(1 << 62)
     news_card: bool = False
     asked: bool = False
+    declarer: int = 0
     contacts: list[tuple[int, int]] = field(default_factory=list)
     backoff: int = 0
 

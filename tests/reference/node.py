@@ -323,6 +323,7 @@ class ReferenceNode(Probing):
                 self.suspect_by_hearsay(who, accuser)
             self.event("suspected", who)
         else:
+            who.declarer = accuser
             self.event("died" if said.state == State.DEAD else "left", who)
 
     def enter(self, who: Member, state: State) -> None:

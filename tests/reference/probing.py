@@ -285,8 +285,10 @@ class Probing(Base):
                 return
             late = self.late(due)
             if late:
-                step = ASK_INTERVAL_US if against.first_hand else WAIT_STEP_US
-                against.deadline += late + step
+                against.deadline += late
+                if not against.stood:
+                    against.stood = True
+                    against.deadline += ASK_INTERVAL_US if against.first_hand else WAIT_STEP_US
             if self.now >= against.deadline:
                 checks, first_hand = against.checks, against.first_hand
                 against.checks += 1

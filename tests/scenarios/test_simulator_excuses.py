@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from sup_core.config import Config
+from sup_core.events import MemberEvent, MemberState
 from sup_core.simulator import Simulator
 from sup_core.simulator_bounds import form
 from sup_core.simulator_excuses import FOREVER_US, Excuses, grace_us
@@ -288,3 +289,35 @@ def test_pair_that_cannot_tell_each_other_where_they_are_is_excused() -> None:
 def test_helper_whose_links_were_broken_until_now_could_not_help() -> None:
     """Its link lost 73 % until 30 ms before."""
     assert run_scenario("chaos", seed=117151, members=3).measures
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_member_that_stood_still_past_the_floor_shows_its_ghosts_to_nobody(left: bool) -> None:
+    """All others have forgotten who crashed or left meanwhile; it asks, and gives the ghost up."""
+    sim = Simulator(seed=5, config=Config(tombstone_floor_us=60_000_000))
+    form(sim, 8)
+    sim.freeze(2, 200.0)
+    sim.run(5.0)
+    if left:
+        sim.leave(6)
+    else:
+        sim.crash(6, host=True)
+    sim.run(190.0)
+    assert "m6" not in sim.view(0)
+    shown: list[int] = []
+    ghost = sim.life(6).id
+    sim.watch(
+        lambda viewer, event: (
+            shown.append(viewer)
+            if isinstance(event, MemberEvent)
+            and event.member.id == ghost
+            and event.member.state is MemberState.ALIVE
+            else None
+        )
+    )
+    sim.run(30.0)
+    assert sim.converged()
+    assert sim.view(2).get("m6") is not MemberState.ALIVE
+    sim.run(120.0)
+    assert shown == []
+    assert all("m6" not in sim.view(index) for index in sim.running())

@@ -93,6 +93,8 @@ class Workshop:
             path = self.package_dir / name.replace("__", "/").replace(
                 "health_check", "health-check"
             )
+            for probe in ("startup", "liveness"):
+                path = path.with_name(path.name.replace(f"{probe}_check", f"{probe}-check"))
             path = path.with_name(path.name.replace("post_stop", "post-stop"))
             path = path.with_name(path.name.replace("post_run", "post-run"))
             path.parent.mkdir(exist_ok=True)

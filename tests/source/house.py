@@ -44,7 +44,7 @@ FLOORS: dict[int, str] = {
     """,
     # Other drivers of the node.
     5: """
-        sup_core.view_changes sup_core.simulator sup_core.simulator_* sup_core.fuzzing
+        sup_core.simulator sup_core.simulator_* sup_core.fuzzing
         sup_core.bench_hooks sup_core.memory sup_core.store_drill
     """,
     # Pure: values, rules, policies, templates.
@@ -56,10 +56,9 @@ FLOORS: dict[int, str] = {
     # Assembly, and the façade for plugins.
     8: """
         sup.ring sup.service sup.service_* sup.services sup.group_configs sup.plugins sup.plugin_api
-        sup.maintenance sup.api_health
+        sup.attach sup.maintenance sup.api_health sup.report_socket
         sup.testing sup.testing.* sup.gateway sup.gateway_* sup.routes sup.control sup.api sup.logs
-        sup.attach
-        sup.defaults sup.events sup.log_streams sup.options sup.pace sup.supervisor
+        sup.start_order sup.defaults sup.events sup.log_streams sup.options sup.pace sup.supervisor
         sup.simulation
         sup.simulation_plot
     """,

@@ -29,19 +29,22 @@ class SecondsRange(click.FloatRange):
     ``nan`` is within none, which click's own range does not see.
     """
 
+    units: tuple[tuple[str, float], ...] = (("ms", 0.001), ("s", 1.0))
+    forms = "2, 2s or 500ms"
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         factor = 1.0
         if isinstance(value, str):
-            for unit, size in (("ms", 0.001), ("s", 1.0)):
+            for unit, size in self.units:
                 if value.endswith(unit) and value[-len(unit) - 1 : -len(unit)].isdigit():
                     value, factor = value[: -len(unit)], size
                     break
         try:
             number = float(value)
         except ValueError:
-            self.fail(f"{value!r} is not a number of seconds; write 2, 2s or 500ms", param, ctx)
+            self.fail(f"{value!r} is not a number of seconds; write {self.forms}", param, ctx)
         seconds: float = super().convert(number * factor, param, ctx)
         if seconds != seconds:
             self.fail(f"{value} is not a number of seconds", param, ctx)
@@ -105,9 +108,17 @@ def read_options(function: F) -> F:
 
 def service_options(function: F) -> F:
     """How a service is named and run, for ``sup run`` and ``sup start``; see ``service_from``."""
-    from sup.cli.names import bind_words
+    from sup.cli.names import bind_words, service_names
 
     for option in (
+        click.option(
+            "--after",
+            multiple=True,
+            metavar="NAME[:CONDITION]",
+            shell_complete=service_names,
+            help="Start after the service NAME of this supervisor is started, ready (the default)"
+            " or healthy. Repeatable.",
+        ),
         click.option(
             "--bind-ready",
             is_flag=True,
@@ -151,6 +162,7 @@ def service_from(
     binds: Sequence[str] = (),
     binding_mode: str | None = None,
     bind_ready: bool = False,
+    after: Sequence[str] = (),
     *,
     tell: bool = False,
 ) -> Spec:
@@ -167,9 +179,11 @@ def service_from(
     from sup.model.binds import check_binds, parse_binds
     from sup.model.plan import for_command
     from sup.model.spec import spec_from
+    from sup.model.start_order import parse_after
 
     said: dict[str, Any] = {"group": group, "topology": topology, "strategy": strategy}
     said |= {"binding_mode": binding_mode, "binds": parse_binds(binds), "bind_ready": bind_ready}
+    said["after"] = parse_after(after)
     if package_dir is not None:
         if exec_command is not None:
             raise click.UsageError("give PACKAGE_DIR or --exec, not both")

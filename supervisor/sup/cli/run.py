@@ -176,6 +176,7 @@ def command(
     binds: Sequence[str],
     binding_mode: str | None,
     bind_ready: bool,
+    after: Sequence[str],
     plugins: Sequence[str],
     peers: Sequence[str],
     ring: str,
@@ -208,6 +209,7 @@ def command(
             binds,
             binding_mode,
             bind_ready,
+            after,
         )
     else:
         for option, value in (
@@ -218,6 +220,7 @@ def command(
             ("--bind", binds),
             ("--binding-mode", binding_mode),
             ("--bind-ready", bind_ready),
+            ("--after", after),
         ):
             if value not in (None, (), False):
                 raise click.UsageError(f"{option} needs a service: PACKAGE_DIR or --exec")

@@ -22,6 +22,7 @@ Examples:
   sup start ./core-plans/redis          a Habitat plan (plan.sh) as it is
   sup start redis                       start the loaded service again after 'sup stop redis'
   sup start --exec "sleep 60" --name nap
+  sup start ./web --after db:healthy    when the service db of this host is healthy
 """
 
 
@@ -41,6 +42,7 @@ def command(
     binds: Sequence[str],
     binding_mode: str | None,
     bind_ready: bool,
+    after: Sequence[str],
     as_json: bool,
 ) -> None:
     """Load the package in DIR (or a command) and start it, or start the stopped service NAME.
@@ -53,7 +55,17 @@ def command(
     """
     if what is None and exec_command is None:
         raise click.UsageError("say what to start: a package directory, a service, or --exec")
-    options = (exec_command, name, group, topology, strategy, binds, binding_mode, bind_ready)
+    options = (
+        exec_command,
+        name,
+        group,
+        topology,
+        strategy,
+        binds,
+        binding_mode,
+        bind_ready,
+        after,
+    )
     has_options = any(option not in (None, (), False) for option in options)
     if what is not None and _is_name(what) and not has_options:
         answer = _start_loaded(client, what)
@@ -67,6 +79,8 @@ def command(
             "topology": spec.topology,
             "strategy": spec.strategy,
         }
+        if spec.after:
+            request["after"] = spec.after
         if spec.binds:
             request |= {"binds": spec.binds, "bind_ready": spec.bind_ready}
         if spec.binding_mode != "strict":

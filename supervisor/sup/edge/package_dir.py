@@ -162,9 +162,12 @@ def _load_habitat(directory: Path, file: Path, root: Path, cache_dir: Path | Non
     facts = evaluate_plan(file, cache_dir=cache_dir)
     warnings: list[str] = []
     budget = [TEMPLATES_MAX]
-    templates = (
-        *_templates(place / "config", root, "config", budget, 0),
-        *_templates(place / "config_install", root, "config_install", budget, 0),
+    # A file of that name is something of the build, a kernel-like configuration for instance.
+    templates = tuple(
+        template
+        for name in ("config", "config_install")
+        if not (place / name).is_file()
+        for template in _templates(place / name, root, name, budget, 0)
     )
     hooks = tuple(_habitat_hooks(place / "hooks", root, budget, warnings))
     places = PackagePlaces.of_host()

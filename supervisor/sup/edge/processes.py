@@ -18,6 +18,7 @@ setsid(2).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import secrets
@@ -31,6 +32,7 @@ from typing import Protocol
 import msgspec
 
 from sup.edge.log_files import LOG_BYTES_MAX, LOG_FILES_MAX, open_log
+from sup.edge.notify_socket import NotifySocket
 from sup.edge.process_tree import (
     KILL_DEADLINE_S,
     MARK_VARIABLE,
@@ -48,7 +50,7 @@ from sup.edge.state_files import write_durable
 from sup.edge.users import Credentials
 from sup.launcher.spawn import RLIMIT_NAMES, SpawnError
 from sup.launcher.spawn import spawn as spawn_child
-from sup.model.notify import Notified
+from sup.model.notify import Notified, apply, parse_notify
 
 UMASK = 0o027
 """What a service's files start with: nothing for others."""
@@ -305,6 +307,7 @@ class LocalProcess(Process):
     def __init__(self, identity: ProcessIdentity, pidfd: int, *, adopted: bool) -> None:
         super().__init__(identity, adopted=adopted)
         self._pidfd = pidfd
+        self._socket: NotifySocket | None = None
         self._loop.add_reader(pidfd, self._handle_exit)
 
     def signal(self, number: int, *, group: bool = True) -> None:
@@ -319,7 +322,22 @@ class LocalProcess(Process):
             # Exited just now, or a set-uid program; the pidfd or the deadline of `stop` tells.
             return
 
+    def hear(self, notify: NotifySocket | None) -> None:
+        """``notify`` is this process's ``NOTIFY_SOCKET``; it is closed with it."""
+        self._socket = notify
+        if notify is not None:
+            if not self.adopted:
+                self.notifications = Notified()
+            notify.tell(self._handle_note)
+
+    def _handle_note(self, data: bytes) -> None:
+        said = self.notifications or Notified()
+        self.notifications = apply(said, parse_notify(data), self._loop.time())
+        self.notified.set()
+
     def detach(self) -> None:
+        if self._socket is not None:
+            self._socket.close(remove=False)
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
@@ -334,6 +352,8 @@ class LocalProcess(Process):
         except TimeoutError:
             left = sorted({*left, identity.pid})
             self._loop.remove_reader(self._pidfd)
+        if self._socket is not None:
+            self._socket.close(remove=True)
         self._release()
         return left
 
@@ -474,11 +494,16 @@ class LocalHost:
         output = await asyncio.to_thread(
             open_log, request.log.directory / f"{request.log.name}.log"
         )
+        notify: NotifySocket | None = None
+        environment = request.environment
         try:
-            return await spawn(
+            notify = _open_notify(request)
+            if notify is not None:
+                environment = {**environment, "NOTIFY_SOCKET": str(notify.path)}
+            process = await spawn(
                 request.argv,
                 directory=request.directory,
-                environment=request.environment,
+                environment=environment,
                 mark=request.mark,
                 output=output,
                 credentials=request.credentials,
@@ -486,13 +511,32 @@ class LocalHost:
                 fingerprint=request.fingerprint,
                 limits=request.limits,
             )
+            process.hear(notify)
+            return process
+        except BaseException:
+            if notify is not None:
+                notify.close(remove=True)
+            raise
         finally:
             os.close(output)
 
     async def adopt(
         self, name: str, identity: ProcessIdentity | None, request: SpawnRequest | None = None
     ) -> Process | None:
-        return None if identity is None else adopt(identity)
+        process = None if identity is None else adopt(identity)
+        if process is not None and request is not None:
+            with contextlib.suppress(ProcessError):
+                process.hear(_open_notify(request))
+        return process
+
+
+def _open_notify(request: SpawnRequest) -> NotifySocket | None:
+    """Bind its ``NOTIFY_SOCKET``, if it has one. Raises ``ProcessError``."""
+    path = request.log.directory.parent / "notify"
+    try:
+        return NotifySocket(path, request.credentials) if request.notify else None
+    except OSError as error:
+        raise ProcessError(f"can't open its NOTIFY_SOCKET {path}: {error.strerror}") from None
 
 
 def save_identity(path: Path, identity: ProcessIdentity) -> None:

@@ -18,6 +18,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ RENDERED_DIRECTORIES = ("config", "config_install", "hooks")
 
 PLUGIN_OF_SUFFIX: Mapping[str, str] = {".j2": "jinja", ".jinja": "jinja", ".jinja2": "jinja"}
 """Suffixes that are always meant as a template language, and the plugin that brings it."""
+
+_INCLUDED = re.compile(r"""\{\{\{?~?#?>\s*["']?([^\s"'{}~]+)""")
 
 Owner = tuple[int, int]
 """User and group id."""
@@ -162,7 +165,11 @@ def compile_package(package: Package, renderers: Mapping[str, Renderer]) -> Comp
             template: Template
             if package.habitat is not None:
                 template = compile_template(
-                    source.source, source.path, strict=strict, keep_tilde_lines=True
+                    source.source,
+                    source.path,
+                    strict=strict,
+                    partials=_neighbours(source, package.templates),
+                    keep_tilde_lines=True,
                 )
             else:
                 template = renderers[suffix].compile(source.source, source.path, strict=strict)
@@ -306,6 +313,25 @@ def _step(value: Any, key: str) -> Any:
     if isinstance(value, (list, tuple)) and key.isdigit() and int(key) < len(value):
         return value[int(key)]
     return _NOTHING
+
+
+def _neighbours(source: TemplateFile, templates: Iterable[TemplateFile]) -> dict[str, str]:
+    """The files of ``config/`` that a Habitat template includes, and those that they include.
+
+    Habitat registers every file of ``config/`` under its relative path for the others.
+    """
+    place = source.name.partition("/")[0] + "/"
+    if place == "hooks/" or "{{" not in source.source:
+        return {}
+    named = {t.name.removeprefix(place): t.source for t in templates if t.name.startswith(place)}
+    found: dict[str, str] = {}
+    todo = [source.source]
+    while todo:
+        for name in _INCLUDED.findall(todo.pop()):
+            if name in named and name not in found:
+                found[name] = named[name]
+                todo.append(named[name])
+    return found
 
 
 def _warn(compiled: CompiledPackage, warnings: Iterable[str]) -> None:

@@ -91,7 +91,8 @@ cdef class LogEngine:
         if self._stopped:
             raise RuntimeError("the log engine has stopped")
         name, directory = target.name, os.fspath(target.directory)
-        max_bytes, files, line_bytes_max = target.max_bytes, target.files, target.line_bytes_max
+        files, line_bytes_max = target.files, target.line_bytes_max
+        max_bytes = min(target.max_bytes, BYTES_MAX_RANGE[1])
         _check(name, directory, max_bytes, files, line_bytes_max)
         line_bytes_max = min(line_bytes_max, max_bytes // 2)
         self._start()

@@ -23,6 +23,8 @@ TABLES = {
 }
 """The three verdicts, in the order in which they matter in a life, and their tables in a plan."""
 PROBES = tuple(TABLES)
+TTL_KIND = "ttl"
+"""The kind of check that is reported instead of made."""
 PROBE_HOOKS = {
     "startup": ("startup-check", "health-check"),
     "readiness": ("health-check",),

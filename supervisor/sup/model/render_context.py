@@ -211,6 +211,7 @@ def _member(
         "group": member.group,
         "org": ORGANISATION,
         "package": member.package,
+        "pkg_incarnation": 0,  # of Habitat's updates; templates that print it find it defined
         "pkg": _ident_parts(member),
         "sys": sys,
         "cfg": dict(member.exports),

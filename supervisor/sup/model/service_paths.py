@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+REPORT_SOCKET = "report.sock"
+"""In the state directory: where services report how they do."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServicePaths:

@@ -16,7 +16,8 @@ from msgspec import Meta
 from sup.errors import OperatorError
 from sup.model.config_layers import parse_toml
 from sup.model.convert import convert_table
-from sup.model.plan import ENTRIES_MAX, check_command
+from sup.model.plan import ENTRIES_MAX, check_after, check_command
+from sup.model.process_plan import Condition
 from sup.model.service_group import ServiceGroup, check_name, parse_service_group
 
 SPEC_BYTES_MAX = 64 * 1024
@@ -40,6 +41,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     desired: Literal["up", "down"] = "up"
     health_interval: Annotated[float, Meta(gt=0.0, le=86400.0)] | None = None
     binds: dict[str, str] = {}
+    after: dict[str, Condition] = {}
     binding_mode: Literal["strict", "relaxed"] = "strict"
     bind_ready: bool = False
 
@@ -88,6 +90,7 @@ def check_spec(spec: Spec, file: str) -> None:
     if spec.package_dir is not None and (not spec.package_dir or "\0" in spec.package_dir):
         raise OperatorError(f"{file}: package_dir {spec.package_dir!r:.80} is not a path")
     check_command(spec.command, f"{file}: command")
+    check_after(spec.after, spec.name, f"{file}: after")
     if len(spec.binds) > ENTRIES_MAX:
         raise OperatorError(f"{file}: binds has {len(spec.binds)} entries, limit is {ENTRIES_MAX}")
     for bind, target in spec.binds.items():
