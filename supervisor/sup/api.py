@@ -20,6 +20,7 @@ from sup.edge.datagram_ports import clock_us
 from sup.edge.package_dir import load_package
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import Held
+from sup.log_counts import LogCounts
 from sup.log_streams import LogStreams
 from sup.model import departure
 from sup.model.answers import (
@@ -56,8 +57,13 @@ class Api(HealthApi):
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._streams = LogStreams()
+        self._counts = LogCounts(getattr(getattr(supervisor, "launcher", None), "log_tally", None))
 
     # Reads
+
+    async def fresh(self) -> None:
+        """Ask the launcher for what the next answer shows of it; bounded, never raises."""
+        await self._counts.refresh()
 
     def status(self) -> dict[str, Any]:
         """``GET /v1/status``."""
@@ -227,6 +233,23 @@ class Api(HealthApi):
             check_types(patch, loaded.compiled.default, file="config")
             await services.dry_render(loaded, after)
 
+    def group_files(self, group: str) -> dict[str, Any]:
+        """``GET /v1/groups/{group}/files``."""
+        name = parse_service_group(group)
+        return {"group": str(name), "files": self._supervisor.files.answer(name)}
+
+    async def put_file(self, group: str, name: str, data: bytes) -> dict[str, Any]:
+        """``PUT /v1/groups/{group}/files/{name}``."""
+        answer = await self._supervisor.files.put(parse_service_group(group), name, data)
+        self._supervisor.refresh()
+        return answer
+
+    async def remove_file(self, group: str, name: str) -> dict[str, Any]:
+        """``DELETE /v1/groups/{group}/files/{name}``."""
+        answer = await self._supervisor.files.remove(parse_service_group(group), name)
+        self._supervisor.refresh()
+        return answer
+
     async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """``POST /v1/services``: load a service, or bring a loaded one to a new spec."""
         spec = spec_from(await self._named(dict(request)), "request")
@@ -270,12 +293,20 @@ class Api(HealthApi):
         services.spec(name)
         return services.loaded[name]
 
+    async def suitability(self, name: str) -> dict[str, Any]:
+        """``GET /v1/services/{name}/suitability``: asks the hook, or gives its fresh answer."""
+        services = self._supervisor.services
+        services.spec(name)
+        service = services.loaded[name].service
+        value = None if service is None else await service.suitability()
+        return {"service": name, "suitability": value}
+
     async def unload_service(self, name: str) -> dict[str, Any]:
         """``DELETE /v1/services/{name}``: stop it and forget it."""
         supervisor = self._supervisor
         supervisor.services.spec(name)
-        await supervisor.services.unwish(name)
-        return {"service": name, "result": "unloaded"}
+        problem = await supervisor.services.unwish(name)
+        return {"service": name, "result": "unloaded", "problem": problem}
 
     async def depart(self, member: str) -> dict[str, Any]:
         """``POST /v1/members/{name-or-id}/depart``: say for good that a member is gone."""
@@ -371,7 +402,9 @@ class Api(HealthApi):
             "cause": status.cause if status else "",
             "next_try_s": status.next_try_s if status else 0,
             "held": status.held if status else "",
+            "hooks": loaded.service.hooks() if loaded.service is not None else {},
             "maintenance": self._supervisor.services.maintenance.reason(spec.name),
             "restart": status.restart if status else "",
             "withheld": status.withheld if status else "",
+            "log": self._counts.of(spec.name),
         }

@@ -229,9 +229,10 @@ def test_supervisor_that_was_stopped_blames_no_service(tmp_path, ports):
         for _ in range(2):
             count = begun.stat().st_size
             wait_for("a check runs", lambda count=count: begun.stat().st_size > count)
-            os.kill(a.pid, signal.SIGSTOP)
+            supervisor = int(a.launcher().get("supervisor_pid") or a.pid)
+            os.kill(supervisor, signal.SIGSTOP)
             time.sleep(3.0)
-            os.kill(a.pid, signal.SIGCONT)
+            os.kill(supervisor, signal.SIGCONT)
             time.sleep(1.5)
             row = a.service("web")
             assert (row["health"], row["health_since_s"]) == ("ok", since_s)

@@ -36,6 +36,7 @@ COMMANDS = {
     "events": "Show what happened to this host's services lately.",
     "logs": "Show what services wrote.",
     "config": "Apply and show the configuration of a service group.",
+    "file": "Give files to the members of a service group.",
     "upgrade": "Replace the supervisor's code; the services run on.",
     "depart": "Declare a dead member to have left for good.",
     "plugin": "Show the plugins that are installed.",

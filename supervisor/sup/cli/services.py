@@ -132,6 +132,10 @@ def services_table(services: Iterable[dict[str, Any]], *, wide: bool = False) ->
         for key in ("reason", "pending", "withheld"):
             if s.get(key):
                 lines.append(f"{s['service']}: {one_line(s[key])}")
+        counts = s.get("log") or {}
+        if counts.get("dropped_lines"):
+            why = f", now: {one_line(counts['problem'])}" if counts.get("problem") else ""
+            lines.append(f"{s['service']}: {counts['dropped_lines']} lines of its log lost{why}")
         if s["health"] in ("warning", "critical") and s.get("output"):
             lines.append(f"{s['service']}: {paint(s['health'])}: {s['output'].strip()}")
     return "\n".join(lines)
