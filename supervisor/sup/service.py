@@ -154,11 +154,8 @@ class Service:
 
     def try_again(self) -> None:
         """The operator says start: what waits for its time, has failed or is done starts now."""
-        if self._acts.process is None and self._acts.board.state in (
-            State.BACKOFF,
-            State.FAILED,
-            State.DONE,
-        ):
+        # No process runs in these, even while the last one is still being cleared away.
+        if self._acts.board.state in (State.BACKOFF, State.FAILED, State.DONE):
             self._wishes.try_again = True
             self._acts.ends.forgive()
             self._wishes.wake.set()
@@ -291,7 +288,7 @@ class Service:
         """What is known now."""
         acts = self._acts
         process, board, ends = acts.process, acts.board, acts.ends
-        board.pid = None if process is None else process.pid
+        board.pid = None if process is None or process.exit is not None else process.pid
         wait_s = 0.0
         if board.state is State.BACKOFF:
             wait_s = ends.retry_at_s - asyncio.get_running_loop().time()

@@ -31,6 +31,7 @@ from sup.edge.processes import (
     Process,
     ProcessError,
     ProcessHost,
+    ProcessIdentity,
     SpawnRequest,
     load_identity,
     new_mark,
@@ -38,6 +39,7 @@ from sup.edge.processes import (
 )
 from sup.edge.render_files import CompiledPackage, RenderedFile, write_rendered
 from sup.edge.service_dir import mark_prefix, prepare_directory, service_environment
+from sup.edge.state_files import quarantine
 from sup.edge.users import Credentials, resolve_credentials
 from sup.errors import OperatorError
 from sup.model.check_settings import fill
@@ -74,7 +76,7 @@ class ServiceProcesses:
         self._package = package
         self._plan = package.plan.service
         self._paths = paths
-        self._base_environment = dict(environment)
+        self._base_environment = environment
         self._mark_prefix = mark_prefix(paths)
         self._credentials: Credentials | None = None
 
@@ -173,11 +175,27 @@ class ServiceProcesses:
 
     async def adopt(self) -> Process | None:
         """The process that an earlier supervisor left: it runs, or a launcher kept its end."""
-        identity = await asyncio.to_thread(load_identity, self._paths.process_json)
+        identity = await asyncio.to_thread(self._load_identity)
         with contextlib.suppress(OperatorError):  # it is told at the next start
             await self.resolve_user()
         request = self._request(Fingerprint())
         return await self._host.adopt(self._spec.name, identity, request)
+
+    def _load_identity(self) -> ProcessIdentity | None:
+        """What is on record; a damaged record is set aside with a message."""
+        path = self._paths.process_json
+        identity = load_identity(path)
+        if identity is None and path.exists():
+            try:
+                kept = f"kept as {quarantine(path).name}"
+            except OSError as error:
+                kept = str(error.strerror)
+            logger.warning(
+                "record damaged name=%s: process.json; %s; what it named is replaced",
+                self._spec.name,
+                kept,
+            )
+        return identity
 
     async def record(self, process: Process, fingerprint: Fingerprint) -> None:
         """Write down which process runs and what it was configured with."""

@@ -400,10 +400,11 @@ class ServiceTask:
             self._side.begin(self._post_run())
 
     async def _start_failed(self, reason: str) -> None:
-        after = await self.ends.start_failed(reason, self._convergence.applied)
+        after = self.ends.start_failed(reason, self._convergence.applied)
         if after.event is not Event.GIVE_UP:
             after = After(Event.START_FAILED, after.reason)
         self._leave(after)
+        await self.ends.save()
 
     def _leave(self, after: After) -> None:
         """Enter the state after an end; what it says of the health needs no check."""
@@ -415,9 +416,14 @@ class ServiceTask:
 
     async def _handle_exit(self, process: Process) -> None:
         up_s = self._now() - self._up_at_s
-        await self._let_go(process)
         assert process.exit is not None
-        self._leave(await self.ends.ended(process.exit, up_s, self._convergence.applied))
+        await self._side.end()
+        # First of all it is shown; what it left behind, and the disk, come after.
+        self.board.last_exit = str(process.exit)
+        self.board.pid = None
+        self._leave(self.ends.ended(process.exit, up_s, self._convergence.applied))
+        await self._let_go(process)
+        await self.ends.save()
         await self._post_stop()
 
     async def _go_down(self, reason: str) -> None:
@@ -438,7 +444,8 @@ class ServiceTask:
         number = self._plan.watchdog_signal_number if watchdog else self._plan.stop_signal_number
         exit = await self._stop_process(process, fault.text, number)
         await self._post_stop()
-        self._leave(await self.ends.ended(exit, up_s, self._convergence.applied, fault))
+        self._leave(self.ends.ended(exit, up_s, self._convergence.applied, fault))
+        await self.ends.save()
 
     async def _stop_process(self, process: Process, reason: str, number: int) -> Exit:
         self.board.enter(Event.STOP, reason)
@@ -446,12 +453,13 @@ class ServiceTask:
         left = await process.stop(number, self._plan.stop_timeout, self._plan.kill_mode)
         if left:
             logger.error("service unkillable name=%s pids=%s", self._name, left)
-        await self._let_go(process)
+        await self._let_go(process, cleared=True)
         return process.exit or Exit()
 
-    async def _let_go(self, process: Process) -> None:
+    async def _let_go(self, process: Process, *, cleared: bool = False) -> None:
         await self._side.end()
-        await process.clear()
+        if not cleared:  # a stop has done it
+            await process.clear()
         self.board.last_exit = str(process.exit or "unknown")
         self.process = self.board.pid = None
         self.readiness.end()
