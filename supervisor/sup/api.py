@@ -139,7 +139,9 @@ class Api(HealthApi):
 
     def census(self) -> dict[str, Any]:
         """``GET /v1/census``."""
-        return census_answer(self._supervisor.census, self._supervisor.configs.versions())
+        supervisor = self._supervisor
+        versions = supervisor.configs.versions()
+        return census_answer(supervisor.census, versions, supervisor.ring.member_id)
 
     def health(self) -> dict[str, Any]:
         """``GET /v1/health``: the services here that shall be up, and the worst of them."""

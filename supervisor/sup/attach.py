@@ -83,7 +83,7 @@ def shown(launcher: LauncherHost | None) -> dict[str, Any] | None:
     if launcher is None:
         return None
     names = ("pid", "version", "protocol", "starts", "last_exit", "cgroups")
-    return {name: launcher.hello.get(name) for name in names}
+    return {name: launcher.hello.get(name) for name in names} | {"ready": launcher.is_ready}
 
 
 async def upgrade(launcher: LauncherHost | None) -> str:

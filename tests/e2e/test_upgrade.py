@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -89,18 +88,64 @@ def test_launcher_killed_supervisor_becomes_the_launcher_and_the_service_stays(t
                 wait_for("ended", lambda: not Path(f"/proc/{next_one}").exists(), 30)
 
 
-def test_upgrade_of_code_that_does_not_load_is_refused(tmp_path, ports):
-    """A broken release changes nothing: the old supervisor goes on and says what is wrong."""
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A copy of the package, to be broken."""
     root = tmp_path / "release"
     shutil.copytree(
         Path(sup.__file__).parent,
         root / "sup",
         ignore=shutil.ignore_patterns("__pycache__", "examples", "*.pyx"),
     )
+    return root
+
+
+def of_release(root: Path, one: Supervisor) -> Supervisor:
+    core = Path(sup.__file__).parents[2] / "core"
+    one.prefix = ["env", f"PYTHONPATH={root}:{core}", "PYTHONDONTWRITEBYTECODE=1"]
+    return one
+
+
+def test_sighup_upgrades_like_the_command(tmp_path, ports):
+    """`systemctl reload` is an upgrade: both halves are new, the service is the same."""
     one = member(tmp_path / "a", ports[0], "--exec", "sleep 3600", "--name", "sleeper")
-    core = str(Path(sys.modules["sup"].__file__ or "").parents[2] / "core")
-    one.prefix = ["env", f"PYTHONPATH={root}:{core}"]
     with supervisors(one):
+        pid = up(one)
+        before = one.launcher()
+        os.kill(one.pid, signal.SIGHUP)
+        wait_for(
+            "new", lambda: (f := one.launcher())["starts"] == 2 and f["supervisor"] == "up", 30
+        )
+        assert one.launcher()["pid"] == before["pid"]
+        assert up(one) == pid
+        assert one.terminate() == 0
+
+
+def test_upgrade_to_code_that_does_not_come_up_says_so_and_recovers(tmp_path, ports, release):
+    """It loads and then fails: exit 1 with how it ended; mended, it comes up by itself."""
+    one = member(tmp_path / "a", ports[0], "--exec", "sleep 3600", "--name", "sleeper")
+    with supervisors(of_release(release, one)):
+        pid = up(one)
+        file = release / "sup" / "attach.py"
+        good = file.read_text()
+        line = "async def claim(launcher: LauncherHost, services: Services) -> None:\n"
+        assert line in good
+        file.write_text(good.replace(line, line + "    raise RuntimeError('half')\n"))
+        done = one.sup("upgrade", timeout_s=90)
+        assert done.returncode == 1, done.stderr
+        assert "does not come up" in done.stderr
+        assert Path(f"/proc/{pid}").exists()
+        file.write_text(good)
+        wait_for("up again", lambda: one.launcher()["supervisor"] == "up", 30)
+        assert up(one) == pid
+        assert one.terminate() == 0
+
+
+def test_upgrade_of_code_that_does_not_load_is_refused(tmp_path, ports, release):
+    """A broken release changes nothing: the old supervisor goes on and says what is wrong."""
+    root = release
+    one = member(tmp_path / "a", ports[0], "--exec", "sleep 3600", "--name", "sleeper")
+    with supervisors(of_release(release, one)):
         pid = up(one)
         before = one.launcher()["supervisor_pid"]
         (root / "sup" / "service.py").write_text("raise RuntimeError('half a release')\n")

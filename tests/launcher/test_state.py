@@ -120,6 +120,16 @@ def test_exit_while_ending_makes_the_launcher_stop_the_services() -> None:
     assert one.handle_supervisor_exit(None, 15, 3, half) == state.STOP_SERVICES
 
 
+def test_exit_told_to_end_during_an_upgrade_ends() -> None:
+    """SIGTERM that comes while the supervisor makes way is not forgotten over the exec."""
+    one = with_service()
+    one.handle_started(5, 0)
+    one.handle_ready("1", 1)
+    one.handle_upgrade(2)
+    one.handle_end_asked(3)
+    assert one.handle_supervisor_exit(0, None, 4, half) == state.STOP_SERVICES
+
+
 def test_end_asked_hung_supervisor_is_killed_after_a_bound() -> None:
     """The bound covers the longest stop time-out and the hooks at the end."""
     one = with_service()

@@ -91,7 +91,8 @@ def _wait(client: Client, starts: int, file: Path, timeout_s: float) -> dict[str
         facts = _facts(file)
         try:
             status = client.get("/v1/status")
-            if int((status.get("launcher") or {}).get("starts", 0)) > starts:
+            now = status.get("launcher") or {}
+            if int(now.get("starts", 0)) > starts and now.get("ready"):
                 return status
         except OperatorError:
             how = str(facts.get("last_exit") or "")

@@ -55,6 +55,7 @@ def delegated(environment: Mapping[str, str], state_dir: str) -> str:
     path = _own_path()
     if not mount or path is None:
         return ""
+    path = home(path, name)
     directory = mount + path.rstrip("/")
     if not _usable(directory):
         return ""
@@ -65,6 +66,12 @@ def delegated(environment: Mapping[str, str], state_dir: str) -> str:
     except OSError:
         return ""
     return directory + name if path == "/" and namespace != HOST_NAMESPACE else ""
+
+
+def home(path: str, name: str) -> str:
+    """Where a launcher was before it moved itself: after an upgrade it is in its own group."""
+    path = path.removesuffix(f"/{OWN}") if path.endswith(f"/{OWN}") else path
+    return path.removesuffix(name) or "/"
 
 
 class Cgroups:
