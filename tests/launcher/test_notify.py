@@ -9,7 +9,7 @@ from sup.launcher.notify import open_notify, receive
 
 
 def test_receive_descriptors_are_closed_and_the_words_heard(tmp_path: Path) -> None:
-    """A barrier ends at once (its sender waits for the close), and none of its descriptors stays."""
+    """A barrier ends at once (its sender waits for the close); no descriptor of it stays open."""
     path = str(tmp_path / "notify")
     server = open_notify(path, os.geteuid(), os.getegid())
     held = len(os.listdir("/proc/self/fd"))
