@@ -366,6 +366,30 @@ def test_held_member_that_is_half_connected_stays_held(direction: str) -> None:
     assert ring.run_until(lambda: ring.sees(MemberState.ALIVE, 7), 90) >= 40
 
 
+def test_held_member_is_shown_again_by_who_is_always_late() -> None:
+    """A question that ended late is put once more, and counts then; lateness is no clean time."""
+    ring = Ring(8)
+    ring.run(4)
+    ring.lag = {0: 400_000}
+    flap(ring, 7, 3)
+    assert ring.nodes[0].counters()["members_held"] == 1
+    shown = ring.run_until(lambda: ring.sees(MemberState.ALIVE, 7), 90)
+    assert shown >= 25
+
+
+def test_half_connected_member_stays_held_by_who_is_always_late() -> None:
+    """Unanswered questions count, too, where each of them ends late."""
+    ring = Ring(8)
+    ring.run(4)
+    ring.lag = {0: 400_000}
+    flap(ring, 7, 3)
+    ring.drop = lambda source, target: {source, target} == {0, 7} and source == 7
+    ring.run(120)
+    assert ring.states(0)[7] is MemberState.DEAD
+    assert ring.states(1)[7] is MemberState.ALIVE
+    assert ring.nodes[0].counters()["members_held"] == 1
+
+
 def test_each_further_hold_is_twice_as_long() -> None:
     """Who goes again after a hold comes back later than before."""
     ring = Ring(6)
