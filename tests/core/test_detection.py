@@ -98,6 +98,16 @@ def test_check_that_nobody_answers_declares_nobody() -> None:
     assert SelfEvent("cut_off") in ring.events[3]
 
 
+@pytest.mark.parametrize("size", [3, 8])
+def test_probe_that_nobody_answers_accuses_nobody(size: int) -> None:
+    """Trap 1: a deaf member does not even suspect those who do not answer it."""
+    ring = Ring(size)
+    ring.run(4)
+    ring.deaf = {2}
+    ring.run(40)
+    assert not of(ring, SUSPECTED, 2)
+
+
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_small_ring_detects_as_fast_as_a_large_one(size: int) -> None:
     """Trap 8: the answers of helpers that a verdict needs are capped by the helpers there are."""
