@@ -58,3 +58,30 @@ def test_remove_takes_empty_groups_below_first(tmp_path: Path) -> None:
     assert cgroups.remove(str(tmp_path / "sup-db"))
     assert not (tmp_path / "sup-db").exists()
     assert cgroups.remove(str(tmp_path / "sup-db"))
+
+
+def test_made_tells_our_directory_from_a_unit(tmp_path: Path) -> None:
+    """Nothing above a unit that systemd delegated is touched, whatever the unit is called."""
+    (tmp_path / "cgroup.procs").touch()
+    assert Cgroups(delegated({"SUP_CGROUP": str(tmp_path)}, "/x")).made
+    assert not Cgroups("/sys/fs/cgroup/system.slice/sup.service").made
+    assert not Cgroups("/sys/fs/cgroup/system.slice/sup.abc").made
+
+
+def test_begin_in_a_unit_moves_below_and_leaves_what_is_above(tmp_path: Path) -> None:
+    """The launcher goes to its own group; controllers are handed on in the unit alone."""
+    above = tmp_path / "slice"
+    unit = above / "sup.service"
+    (unit / OWN).mkdir(parents=True)
+    for directory in (above, unit, unit / OWN):
+        for file in ("cgroup.procs", "cgroup.subtree_control"):
+            (directory / file).touch()
+    (above / "cgroup.controllers").write_text("memory pids cpu")
+    (unit / "cgroup.controllers").write_text("memory")
+    groups = Cgroups(str(unit))
+    assert groups.begin() == ""
+    assert (unit / OWN / "cgroup.procs").read_text() == "0"
+    assert (unit / "cgroup.subtree_control").read_text() == "+memory"
+    assert (above / "cgroup.subtree_control").read_text() == ""
+    groups.end()
+    assert (above / "cgroup.procs").read_text() == ""
