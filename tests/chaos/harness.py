@@ -30,7 +30,7 @@ from typing import Any
 from tests.e2e.supervisors import Supervisor
 
 from sup.cli.client import Client
-from sup.edge.process_tree import all_stats, find_marked, kill_marked, read_stat, tag_of
+from sup.edge.process_tree import all_stats, find_marked, read_stat, tag_of
 from sup.edge.service_dir import mark_prefix
 from sup.errors import OperatorError
 from sup.model.service_paths import ServicePaths
@@ -186,7 +186,7 @@ class Tree:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(found, signal.SIGKILL)
         for prefix in self._prefixes.values():
-            kill_marked(prefix)
+            _end_all(prefix)
 
     def _ours(self, pid: int) -> bool:
         try:
@@ -385,6 +385,19 @@ def tree(place: Path, **options: Any) -> Iterator[Tree]:
         raise
     finally:
         one.close()
+
+
+def _end_all(prefix: str) -> None:
+    """Kill what carries the marks; stopped first, so that a fork bomb comes to an end, too."""
+    deadline = time.monotonic() + 20
+    while found := find_marked(prefix):
+        running = [stat.pid for stat in found if stat.state in "RS"]
+        number = signal.SIGSTOP if running and time.monotonic() < deadline else signal.SIGKILL
+        for pid in running or [stat.pid for stat in found]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        assert time.monotonic() < deadline + 10, f"can't be killed: {found[:10]}"
+        time.sleep(0.02)
 
 
 def _toml(value: Any) -> str:

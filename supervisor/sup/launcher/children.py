@@ -208,14 +208,16 @@ class Children:
             return False
         return True
 
-    def kill_once(self, service: Service) -> list[int]:
-        """SIGKILL all of the tree that can be seen; return who was there."""
+    def kill_once(self, service: Service, looks: int) -> list[int]:
+        """SIGKILL all of the tree that can be seen (a crowd is stopped first); return who was
+        there. ``looks`` were before this one.
+        """
         left = set()
         if service.cgroup:
             cgroups.kill(service.cgroup)
             if cgroups.populated(service.cgroup):
                 left.update(cgroups.members(service.cgroup))
-        left.update(kill_tree_once(service.pid, service.start_ticks, service.mark))
+        left.update(kill_tree_once(service.pid, service.start_ticks, service.mark, looks))
         left.discard(os.getpid())
         return sorted(left)
 

@@ -484,7 +484,7 @@ class Launcher:
 
     def _look_at_killing(self, killing: Killing) -> None:
         service = self.state.services[killing.name]
-        left = self.children.kill_once(service)
+        left = self.children.kill_once(service, killing.looks)
         if not left and service.exit is None:
             self._look(service)
             if service.exit is None:  # it dies this very moment

@@ -113,7 +113,9 @@ class Service:
 class Killing:
     """The killing of one tree: looked at again and again until nobody is found."""
 
-    __slots__ = ("answer_to", "deadline_us", "left", "name", "next_us", "pause_us", "release")
+    __slots__ = (
+        *("answer_to", "deadline_us", "left", "looks", "name", "next_us", "pause_us", "release"),
+    )
 
     def __init__(self, name: str, now_us: int, *, release: bool) -> None:
         self.name = name
@@ -125,10 +127,12 @@ class Killing:
         self.release = release
         """Whether the child is reaped and forgotten afterwards."""
         self.left: list[int] = []
+        self.looks = 0
 
     def handle_look(self, left: list[int], now_us: int) -> bool:
         """Whether it is over: nobody is left, or the time is up."""
         self.left = left
+        self.looks += 1
         if not left or now_us >= self.deadline_us:
             return True
         self.next_us = now_us + self.pause_us
