@@ -36,9 +36,6 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "mutations.json"
 TIMEOUT_S = 240
 
-# What is looked for in the first file may be in the others: its C level has a file of its own.
-SPLIT = {"node.pyx": ("protocol.pyx",)}
-
 Command = tuple[str, ...]
 PYTEST = ("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
 
@@ -64,8 +61,11 @@ class Mutant:
     command: Command
 
 
+_REFUTES = "self.table.incarnations[0] = incarnation if self.leaving else incarnation + 1"
+
 # The accusers' verdict and its checks are in failure_detector and suspicion; what evidence does, in
-# membership; precedence, in member_table; what is told to whom, in node, packets, dissemination.
+# membership; precedence, in member_table; what is told to whom, in protocol, packets,
+# dissemination.
 MUTANTS = (
     Mutant(
         1,
@@ -147,7 +147,7 @@ MUTANTS = (
         "silence to a question does not count: the asked one is not probed",
         (
             (
-                "node.pyx",
+                "protocol.pyx",
                 "        p.send(self.table.address(row))\n"
                 "        self.detector.start(row, self.now)",
                 "        p.send(self.table.address(row))",
@@ -158,7 +158,13 @@ MUTANTS = (
     Mutant(
         8,
         "fixed numbers of helpers: not capped by the live members",
-        (("failure_detector.pyx", "if probe.needed > probe.asked:", "if False:"),),
+        (
+            (
+                "failure_detector.pyx",
+                "probe.needed = probe.wanted if probe.wanted < probe.asked else probe.asked",
+                "probe.needed = probe.wanted",
+            ),
+        ),
         tests("tests/core/test_detection.py", "-k", "small_ring"),
     ),
     Mutant(
@@ -166,7 +172,7 @@ MUTANTS = (
         "dead helpers raise local health",
         (
             (
-                "node.pyx",
+                "protocol.pyx",
                 "                self._somebody_answered()\n"
                 "            if self.table.states[row] == STATE_ALIVE:",
                 "                self.health.refuted()\n"
@@ -191,7 +197,7 @@ MUTANTS = (
     Mutant(
         10,
         "old tombstones stay part of the digest",
-        (("node.pyx", "if age > floor // 2:", "if False:"),),
+        (("protocol.pyx", "if age > floor // 2:", "if False:"),),
         tests("tests/core/test_anti_entropy.py", "-k", "no_part_of_the_digest"),
     ),
     Mutant(
@@ -217,7 +223,7 @@ MUTANTS = (
         "a cloned disk is not noticed: packets with the own id are only counted",
         (
             (
-                "node.pyx",
+                "protocol.pyx",
                 "            if not address_equal(source, self.table.address(0)):",
                 "            if False:",
             ),
@@ -271,9 +277,8 @@ MUTANTS = (
         (
             (
                 "membership.pyx",
-                "        self.table.incarnations[0] = incarnation + 1\n",
-                "        self.table.incarnations[0] = incarnation + 1\n"
-                "        self.table.set_state(0, STATE_ALIVE, self.now)\n",
+                f"        {_REFUTES}\n",
+                f"        {_REFUTES}\n        self.table.set_state(0, STATE_ALIVE, self.now)\n",
             ),
         ),
         tests("tests/core/test_detection.py", "-k", "leaver_answers"),
@@ -327,7 +332,7 @@ MUTANTS = (
         "a batch is popped per target: one member of a tick's three gets it",
         (
             (
-                "node.pyx",
+                "protocol.pyx",
                 "            for i in range(count):\n"
                 "                self.packets.send(self.table.address(targets[i]))",
                 "            i = _packet % count\n"
@@ -339,7 +344,7 @@ MUTANTS = (
     Mutant(
         0,
         "no refutation: an accused member keeps its incarnation",
-        (("membership.pyx", "self.table.incarnations[0] = incarnation + 1", "pass"),),
+        (("membership.pyx", _REFUTES, "pass"),),
         tests("tests/core/test_protocol.py", "-k", "told_directly"),
     ),
     Mutant(
@@ -383,7 +388,7 @@ MUTANTS = (
         "rings merge: the ring of a packet is not looked at",
         (
             (
-                "node.pyx",
+                "protocol.pyx",
                 "if header.ring != self.ring:\n            self.tally",
                 "if False:\n            self.tally",
             ),
@@ -426,6 +431,36 @@ MUTANTS = (
         "checks outlive a refutation: one begun before it counts against the new incarnation",
         (("membership.pyx", "                self.detector.void_probes(row)\n", ""),),
         tests("tests/core/test_protocol.py", "-k", "began_before_a_refutation"),
+    ),
+    Mutant(
+        0,
+        "each late timer prolongs a suspicion by a step: it never ends where all are late",
+        (
+            (
+                "suspicion.pyx",
+                "            if not suspect.stood:\n",
+                "            if not suspect.stood or late:\n",
+            ),
+        ),
+        tests("tests/scenarios/test_coarse_timers.py", "-k", "50 and shared_grid"),
+    ),
+    Mutant(
+        0,
+        "no wait for helpers: a stage ends without the answers that it needs",
+        (
+            (
+                "failure_detector.pyx",
+                "if self._lacks_answers(probe) and not probe.waited:",
+                "if False:",
+            ),
+        ),
+        tests("tests/scenarios/test_coarse_timers.py", "-k", "25 and shared_grid"),
+    ),
+    Mutant(
+        0,
+        "a question that ended late never counts: who is always late holds for ever",
+        (("flaps.pyx", "if late and not flap.repeated:", "if late:"),),
+        tests("tests/core/test_detection.py", "-k", "shown_again_by_who_is_always_late"),
     ),
     Mutant(
         0,
@@ -560,20 +595,14 @@ def copied(scratch: Path) -> Path:
     return copy
 
 
-def source(core: Path, file: str, old: str) -> tuple[Path | None, int]:
-    """Find the source that has the text, where a module may have been cut in two; how often."""
-    paths = [core / name for name in (file, *SPLIT.get(file, ())) if (core / name).exists()]
-    counts = [path.read_text().count(old) for path in paths]
-    return (paths[counts.index(1)] if sum(counts) == 1 else None), sum(counts)
-
-
 def run(copy: Path, mutant: Mutant) -> tuple[str, str]:
     """Build one mutant and run its command; return the verdict and what was seen."""
     core = copy / "core" / "sup_core"
     planted = []
     for file, old, new in mutant.edits:
-        path, count = source(core, file, old)
-        if path is None:
+        path = core / file
+        count = path.read_text().count(old)
+        if count != 1:
             return "out of date", f"{file} has {count} times: {old.strip()[:80]}"
         planted.append((path, old, new))
     with tempfile.TemporaryDirectory(dir=copy) as scratch:

@@ -13,8 +13,10 @@ work on the machine moves them less than wall time.
     python bench/targets.py --experiment heal --members 200 --seed 3
 
 `--peer` runs memberlist's rules (`bench/peers`) through the same experiments, seeds and network
-(of up to 300 members) and keeps their figures for the column beside ours. `--write` replaces this
-file's section of `bench/RESULTS.md` and its plots. Exit status 1 if a target does not hold.
+(of up to 300 members) and keeps their figures for the column beside ours. `--write` enters what was
+measured into this file's section of `bench/RESULTS.md`; other lines stay, each with the run that it
+is of. The plots are drawn anew unless `--only` chose some lines. Exit status 1 if a target does not
+hold.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ from sup_core.simulator_lab import Lab
 
 PLOTS = Path(__file__).with_name("results")
 PEER = PLOTS / "memberlist-simulated.json"
+KEPT = PLOTS / "targets.json"
 PEER_RUNS = (
     *("crash", "mass-crash", "stalls", "pauses", "flip-flop", "egress-loss", "rack-loss"),
     *("join", "steady", "churn", "mass-restart"),
@@ -113,7 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
             Path(options.json).write_text(text)
     show(Console(stderr=options.json == "-"), lines)
     if options.write:
-        report.write_section("bench/targets.py", markdown(lines, plots(results)))
+        kept = keep(lines, [] if options.only else plots(results))
+        report.write_section("bench/targets.py", markdown(kept["lines"], kept["images"]))
     return 1 if any(line["holds"] is False for line in lines) else 0
 
 
@@ -311,6 +315,7 @@ def judge(targets: Iterable[Target], figures: dict[Job, Figures]) -> list[dict[s
         lines.append(
             {
                 "key": target.key,
+                "figure": target.figure,
                 "measure": target.measure,
                 "peer": target.peer,
                 "simulated_peer": peer_words(target),
@@ -406,22 +411,56 @@ def show(console: Console, lines: Sequence[dict[str, Any]]) -> None:
     console.print(f"{held} of {len(judged)} bounds hold", highlight=False)
 
 
-def markdown(lines: Sequence[dict[str, Any]], images: Sequence[tuple[str, str]]) -> str:
-    """The section of RESULTS.md."""
+def keep(
+    lines: Sequence[dict[str, Any]], images: Sequence[tuple[str, str]]
+) -> dict[str, list[Any]]:
+    """Enter the lines among those of earlier runs, in the order of the targets; return all.
+
+    Without images those of before stay. A line whose target is no more goes.
+    """
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {"lines": [], "images": []}
+    machine = report.machine()
+    rows = {_identity(line): line for line in kept["lines"]}
+    for line in lines:
+        text = {name: value for name, value in line.items() if name not in ("value", "samples")}
+        rows[_identity(line)] = text | {
+            "words": value_words(line),
+            "n": line["samples"],
+            "machine": machine,
+        }
+    order = [(target.key, target.measure, str(target.job), target.figure) for target in TARGETS]
+    kept = {
+        "lines": [rows[name] for name in order if name in rows],
+        "images": [list(image) for image in images] or kept["images"],
+    }
+    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+    return kept
+
+
+def _identity(line: dict[str, Any]) -> tuple[str, ...]:
+    """What a line is about, whenever it was measured."""
+    return tuple(line[name] for name in ("key", "measure", "run", "figure"))
+
+
+def markdown(lines: Sequence[dict[str, Any]], images: Sequence[Sequence[str]]) -> str:
+    """The section of RESULTS.md, of lines that were kept."""
+    runs = list(dict.fromkeys(line["machine"] for line in lines))
     rows = [
-        report.machine(),
+        *(f"{number}. {machine}" for number, machine in enumerate(runs, 1)),
         "",
-        "The peer is hashicorp/memberlist with LAN defaults. *n* counts samples: repetitions in",
-        "all seeds. The spread is the quartiles, of fewer than five samples the range.",
+        "The last column says which of these runs a line is of. The peer is hashicorp/memberlist",
+        "with LAN defaults. *n* counts samples: repetitions in all seeds. The spread is the",
+        "quartiles, of fewer than five samples the range.",
         "*Simulated* are memberlist's rules (`bench/peers`) in the same network, with one seed.",
         "",
-        "| measure | memberlist | simulated | target | ours | spread | n | holds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| measure | memberlist | simulated | target | ours | spread | n | holds | run |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for line in lines:
         holds = {True: "yes", False: "**no**", None: ""}[line["holds"]]
         cells = [line[name] for name in ("measure", "peer", "simulated_peer", "target")]
-        cells += [value_words(line), line["spread"], str(line["samples"]), holds]
+        cells += [line["words"], line["spread"], str(line["n"]), holds]
+        cells.append(str(runs.index(line["machine"]) + 1))
         rows.append(f"| {' | '.join(cells)} |")
     for title, name in images:
         rows += ["", f"![{title}](results/{name})"]

@@ -12,6 +12,7 @@ cdef struct Flap:
     uint32_t seq            # of the open question, 0 when it was answered
     uint16_t misses         # the latest questions, one bit each, set when it stayed unanswered
     uint8_t level           # times it was held so far
+    uint8_t repeated        # the open question stands for one that ended late
     bint held
     int64_t latest          # return or acceptance
     int64_t clean_since

@@ -113,6 +113,7 @@ cdef class Flaps:
         flap.clean_since = now
         flap.misses = 0
         flap.seq = 0
+        flap.repeated = 0
         self._ask(flap, now)
         return True
 
@@ -150,13 +151,20 @@ cdef class Flaps:
             flap.seq = 0
 
     cdef void due(self, int32_t slot, uint32_t generation, int64_t late, int64_t now) noexcept:
-        """Judge the open question and ask the next, or accept the member."""
+        """Judge the open question and ask the next, or accept the member.
+
+        A question that ended late is asked once more, for this node stood still; if that ends late
+        too it counts, or a node whose timers are always late would hold the member for ever.
+        """
         cdef Flap* flap = &self.slots[slot]
         cdef uint32_t bits
         if flap.row < 0 or not flap.held or flap.generation != generation:
             return
         flap.clean_since += late
-        if late == 0:
+        if late and not flap.repeated:
+            flap.repeated = 1
+        else:
+            flap.repeated = 0
             flap.misses = (flap.misses << 1) & ((1 << _QUESTIONS) - 1)
             if flap.seq:
                 flap.misses |= 1

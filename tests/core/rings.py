@@ -43,6 +43,7 @@ class Ring:
         self.packets = 0
         self.bytes = 0
         self.deaf: set[int] = set()
+        self.lag: dict[int, int] = {}  # µs by which all timers of a member fire late
         self.drop: Callable[[int, int], bool] = lambda source, target: False
         for index in range(size):
             self.start(index, seeds=[0] if index else [])
@@ -98,11 +99,15 @@ class Ring:
         while (event := node.poll_event()) is not None:
             self.events[index].append(event)
 
+    def fires_at(self, index: int) -> int:
+        """When the next timer of a member fires."""
+        return self.nodes[index].next_timeout() + self.lag.get(index, 0)
+
     def run(self, seconds: float) -> None:
         """Let time pass."""
         end = self.now + int(seconds * SECOND)
         while True:
-            due = min((node.next_timeout() for node in self.nodes.values()), default=end + 1)
+            due = min((self.fires_at(index) for index in self.nodes), default=end + 1)
             packet = self.queue[0][0] if self.queue else end + 1
             moment = max(self.now, min(due, packet))
             if moment > end:
@@ -115,7 +120,7 @@ class Ring:
                     self.drain(target)
                 continue
             for index, node in list(self.nodes.items()):
-                if node.next_timeout() <= self.now:
+                if self.fires_at(index) <= self.now:
                     node.handle_timeout(self.now)
                     self.drain(index)
         self.now = end

@@ -98,6 +98,16 @@ def test_check_that_nobody_answers_declares_nobody() -> None:
     assert SelfEvent("cut_off") in ring.events[3]
 
 
+@pytest.mark.parametrize("size", [3, 8])
+def test_probe_that_nobody_answers_accuses_nobody(size: int) -> None:
+    """Trap 1: a deaf member does not even suspect those who do not answer it."""
+    ring = Ring(size)
+    ring.run(4)
+    ring.deaf = {2}
+    ring.run(40)
+    assert not of(ring, SUSPECTED, 2)
+
+
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_small_ring_detects_as_fast_as_a_large_one(size: int) -> None:
     """Trap 8: the answers of helpers that a verdict needs are capped by the helpers there are."""
@@ -364,6 +374,30 @@ def test_held_member_that_is_half_connected_stays_held(direction: str) -> None:
     assert ring.sees(MemberState.DEAD, 7)
     ring.drop = lambda source, target: False
     assert ring.run_until(lambda: ring.sees(MemberState.ALIVE, 7), 90) >= 40
+
+
+def test_held_member_is_shown_again_by_who_is_always_late() -> None:
+    """A question that ended late is put once more, and counts then; lateness is no clean time."""
+    ring = Ring(8)
+    ring.run(4)
+    ring.lag = {0: 400_000}
+    flap(ring, 7, 3)
+    assert ring.nodes[0].counters()["members_held"] == 1
+    shown = ring.run_until(lambda: ring.sees(MemberState.ALIVE, 7), 90)
+    assert shown >= 25
+
+
+def test_half_connected_member_stays_held_by_who_is_always_late() -> None:
+    """Unanswered questions count, too, where each of them ends late."""
+    ring = Ring(8)
+    ring.run(4)
+    ring.lag = {0: 400_000}
+    flap(ring, 7, 3)
+    ring.drop = lambda source, target: {source, target} == {0, 7} and source == 7
+    ring.run(120)
+    assert ring.states(0)[7] is MemberState.DEAD
+    assert ring.states(1)[7] is MemberState.ALIVE
+    assert ring.nodes[0].counters()["members_held"] == 1
 
 
 def test_each_further_hold_is_twice_as_long() -> None:
