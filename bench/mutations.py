@@ -472,7 +472,80 @@ MUTANTS = (
                 "",
             ),
         ),
-        tests("tests/scenarios/test_simulator_excuses.py", "-k", "alone"),
+        tests("tests/core/test_old_news.py", "-k", "alone"),
+    ),
+    Mutant(
+        0,
+        "a backlog is news: who stood still believes the verdicts that it reads then",
+        (
+            (
+                "protocol.pyx",
+                "if now - self.timers.next_due() >= self.settings.pause_tolerance_us // 2:",
+                "if False:",
+            ),
+        ),
+        tests("tests/core/test_old_news.py", "-k", "backlog or waited"),
+    ),
+    Mutant(
+        0,
+        "a deaf spell counts: suspects get no time anew from who heard nobody",
+        (
+            (
+                "protocol.pyx",
+                "            self.suspicion.all_anew(self.detector.rto(), self.now)\n",
+                "",
+            ),
+        ),
+        tests("tests/core/test_old_news.py", "-k", "starts_anew"),
+    ),
+    Mutant(
+        0,
+        "one link: an accuser asks the suspect over no other member",
+        (
+            ("failure_detector.pyx", "            self._another_way(probe)\n", ""),
+            (
+                "protocol.pyx",
+                "            if helper > 0:\n                self._ping_req(helper, 0,",
+                "            if False:\n                self._ping_req(helper, 0,",
+            ),
+        ),
+        tests("tests/core/test_old_news.py", "-k", "broken_link"),
+    ),
+    Mutant(
+        0,
+        "an address that was left counts: a suspect that moved gets no time anew",
+        (
+            (
+                "membership.pyx",
+                "            self.suspicion.anew(row, self.detector.rto(), self.now)\n",
+                "",
+            ),
+        ),
+        tests("tests/core/test_old_news.py", "-k", "moved"),
+    ),
+    Mutant(
+        0,
+        "nobody alive to ask: suspects are not asked before the last other is accused",
+        (
+            (
+                "failure_detector.pyx",
+                "            self._choose_suspects(probe, self.settings.indirect_probes)\n",
+                "            pass\n",
+            ),
+        ),
+        tests("tests/scenarios/test_simulator_excuses.py", "-k", "asks_its_suspects"),
+    ),
+    Mutant(
+        0,
+        "a step in which the clock jumped is the suspect's",
+        (("suspicion.pyx", "            if not suspect.stood:\n", "            if False:\n"),),
+        tests("tests/scenarios/test_simulator_excuses.py", "-k", "clock_jumped"),
+    ),
+    Mutant(
+        0,
+        "a helper passes an answer on for one budget only",
+        (("failure_detector.pyx", "max(relay.budget, _LATE_US)", "relay.budget"),),
+        tests("tests/core/test_detection.py", "-k", "is_passed_on"),
     ),
 )
 

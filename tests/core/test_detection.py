@@ -227,6 +227,29 @@ def test_answer_that_a_helper_passes_on_after_its_nack_ends_the_probe() -> None:
     assert node.counters()["suspected"] == 0
 
 
+@pytest.mark.parametrize("after", [390_000, 410_000])
+def test_answer_is_passed_on_for_four_tenths_of_a_second_after_the_nack(after: int) -> None:
+    """Budgets are shorter than what a slow member takes, and a helper does not wait for ever."""
+    node, budget = lone(), 40_000
+    introduce(node, 3)
+    node.handle_timeout(SECOND)
+    sent(node)
+    node.handle_datagram(
+        packet(member_id(1), [PING_REQ, 77, short(member_id(2)), budget]), address(1), SECOND
+    )
+    [seq] = [m[1] for where, ms in sent(node) for m in ms if where == address(2) and m[0] == PING]
+    nacked = SECOND + budget * 4 // 5
+    node.handle_timeout(nacked)
+    assert [NACK, 77] in [m[:2] for _, ms in sent(node) for m in ms]
+    node.handle_timeout(nacked + after)
+    sent(node)
+    node.handle_datagram(
+        packet(member_id(2), [ACK, seq, node.digest()]), address(2), nacked + after
+    )
+    passed = [m[:2] for where, ms in sent(node) for m in ms if where == address(1)]
+    assert ([RELAYED, 77] in passed) is (after < 400_000)
+
+
 # time that this node missed
 
 

@@ -13,6 +13,7 @@ import pytest
 from rings import SECOND, address, member_id
 from wire import (
     DEAD,
+    LEFT,
     NACK,
     PING,
     PING_REQ,
@@ -105,6 +106,20 @@ def test_verdict_that_waited_while_its_teller_stood_still_is_not_told() -> None:
         found = tell(node, now + pause + 10_000, 3, [PING, 5, node.digest()])
         news = [m for _, messages in found for m in messages if m[0] == STATUS and m[2] == DEAD]
         assert bool(news) is told
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_verdict_of_who_was_alone_is_no_news_to_who_returns(alone: bool) -> None:
+    """There was nobody to tell it to; the first that comes back must not hear it as news."""
+    node, now = knowing(3, 10 * SECOND), 10 * SECOND
+    gone = [said(2, DEAD), said(3, DEAD)] + [said(1, LEFT)] * alone
+    node.handle_datagram(packet(member_id(1), *gone), address(1), now)
+    sent(node)
+    returns = packet(member_id(2), [PING, 5, node.digest()], incarnation=1)
+    node.handle_datagram(returns, address(2), now + 10_000)
+    assert state(node, 2) is MemberState.ALIVE
+    told = [m[:3] for _, messages in sent(node) for m in messages]
+    assert ([STATUS, short(member_id(3)), DEAD] in told) is not alone
 
 
 def test_suspicion_starts_anew_when_nobody_was_heard_for_the_tolerance() -> None:

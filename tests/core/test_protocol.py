@@ -381,11 +381,11 @@ def test_origin_quota_refuses_the_runaway_owner() -> None:
         ring.nodes[0].publish(1, b"more", b"", 0)
 
 
-def accuser() -> tuple[Node, int, list[tuple[int, int]]]:
+def accuser(helpers: int = 5) -> tuple[Node, int, list[tuple[int, int]]]:
     """A node among eight that member 7 does not answer, though all others do.
 
-    It is stopped when it asks five helpers at once about the suspect: three probe it, five are the
-    last check. Gives the node, the time and (helper, sequence) of what was asked.
+    It is stopped when it asks so many helpers at once about the suspect: three probe it, five are
+    the last check. Gives the node, the time and (helper, sequence) of what was asked.
     """
     node = Node(
         Config(),
@@ -405,7 +405,7 @@ def accuser() -> tuple[Node, int, list[tuple[int, int]]]:
         node.handle_timeout(now)
         heard = [(target[15], m) for target, messages in sent(node) for m in messages]
         asked = [(index, m[1]) for index, m in heard if m[0] == PING_REQ]
-        if len(asked) == 5:
+        if len(asked) == helpers:
             return node, now, asked
         for index, m in heard:
             if m[0] in (PING, PING_REQ) and index != 7:
@@ -449,6 +449,23 @@ def test_check_that_began_before_a_refutation_says_nothing_of_the_next_suspicion
         node.handle_timeout(now)
         sent(node)
     assert state_of(node, 7) == (MemberState.SUSPECT if refuted else MemberState.DEAD)
+
+
+@pytest.mark.parametrize("refuted", [False, True])
+def test_probe_that_began_before_a_refutation_accuses_nobody(refuted: bool) -> None:
+    """Its failure says nothing of the member that has just shown that it lives."""
+    node, now, asked = accuser(helpers=3)
+    for helper, seq in asked:
+        nack = [NACK, seq, short(member_id(7))]
+        node.handle_datagram(packet(member_id(helper), nack), address(helper), now)
+    for state, incarnation in ((SUSPECT, 0), (0, 1)) if refuted else ():
+        told = [STATUS, short(member_id(7)), state, 1, incarnation, short(member_id(1))]
+        node.handle_datagram(packet(member_id(1), told), address(1), now)
+    end = now + Config().second_look_us + 350_000
+    while (now := max(now, node.next_timeout())) < end:
+        node.handle_timeout(now)
+        sent(node)
+    assert state_of(node, 7) == (MemberState.ALIVE if refuted else MemberState.SUSPECT)
 
 
 def test_second_value_of_a_key_has_a_higher_version_and_reaches_everybody() -> None:
