@@ -57,7 +57,8 @@ def supervisor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, 
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        yield process.pid, state_dir, port
+        facts = json.loads((state_dir / "launcher.json").read_text())
+        yield facts["supervisor_pid"], state_dir, port
     finally:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

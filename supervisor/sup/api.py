@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sup import __version__, events
+from sup import __version__, attach, events
 from sup.api_health import HealthApi
 from sup.edge.datagram_ports import clock_us
 from sup.edge.package_dir import load_package
 from sup.errors import ConflictError, ExitCode, NotFoundError, OperatorError
 from sup.group_configs import Held
+from sup.log_counts import LogCounts
 from sup.log_streams import LogStreams
 from sup.model import departure
 from sup.model.answers import (
@@ -56,8 +57,13 @@ class Api(HealthApi):
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._streams = LogStreams()
+        self._counts = LogCounts(getattr(getattr(supervisor, "launcher", None), "log_tally", None))
 
     # Reads
+
+    async def fresh(self) -> None:
+        """Ask the launcher for what the next answer shows of it; bounded, never raises."""
+        await self._counts.refresh()
 
     def status(self) -> dict[str, Any]:
         """``GET /v1/status``."""
@@ -78,6 +84,7 @@ class Api(HealthApi):
             "ring": supervisor.options.ring,
             "advertise": f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}",
             "state_dir": str(supervisor.options.state_dir),
+            "launcher": attach.shown(supervisor.launcher),
             "uptime_s": int(time.monotonic() - supervisor.started),
             "members": state_counts(m.state.name.lower() for m in supervisor.members()),
             "services": self._services(),
@@ -132,7 +139,9 @@ class Api(HealthApi):
 
     def census(self) -> dict[str, Any]:
         """``GET /v1/census``."""
-        return census_answer(self._supervisor.census, self._supervisor.configs.versions())
+        supervisor = self._supervisor
+        versions = supervisor.configs.versions()
+        return census_answer(supervisor.census, versions, supervisor.ring.member_id)
 
     def health(self) -> dict[str, Any]:
         """``GET /v1/health``: the services here that shall be up, and the worst of them."""
@@ -226,6 +235,23 @@ class Api(HealthApi):
             check_types(patch, loaded.compiled.default, file="config")
             await services.dry_render(loaded, after)
 
+    def group_files(self, group: str) -> dict[str, Any]:
+        """``GET /v1/groups/{group}/files``."""
+        name = parse_service_group(group)
+        return {"group": str(name), "files": self._supervisor.files.answer(name)}
+
+    async def put_file(self, group: str, name: str, data: bytes) -> dict[str, Any]:
+        """``PUT /v1/groups/{group}/files/{name}``."""
+        answer = await self._supervisor.files.put(parse_service_group(group), name, data)
+        self._supervisor.refresh()
+        return answer
+
+    async def remove_file(self, group: str, name: str) -> dict[str, Any]:
+        """``DELETE /v1/groups/{group}/files/{name}``."""
+        answer = await self._supervisor.files.remove(parse_service_group(group), name)
+        self._supervisor.refresh()
+        return answer
+
     async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """``POST /v1/services``: load a service, or bring a loaded one to a new spec."""
         spec = spec_from(await self._named(dict(request)), "request")
@@ -269,12 +295,20 @@ class Api(HealthApi):
         services.spec(name)
         return services.loaded[name]
 
+    async def suitability(self, name: str) -> dict[str, Any]:
+        """``GET /v1/services/{name}/suitability``: asks the hook, or gives its fresh answer."""
+        services = self._supervisor.services
+        services.spec(name)
+        service = services.loaded[name].service
+        value = None if service is None else await service.suitability()
+        return {"service": name, "suitability": value}
+
     async def unload_service(self, name: str) -> dict[str, Any]:
         """``DELETE /v1/services/{name}``: stop it and forget it."""
         supervisor = self._supervisor
         supervisor.services.spec(name)
-        await supervisor.services.unwish(name)
-        return {"service": name, "result": "unloaded"}
+        problem = await supervisor.services.unwish(name)
+        return {"service": name, "result": "unloaded", "problem": problem}
 
     async def depart(self, member: str) -> dict[str, Any]:
         """``POST /v1/members/{name-or-id}/depart``: say for good that a member is gone."""
@@ -297,6 +331,17 @@ class Api(HealthApi):
             ids = ", ".join(m.id.hex() for m in found)
             raise ConflictError(f'"{member}" is {len(found)} members; use an id: {ids}')
         return found[0]
+
+    async def upgrade(self) -> dict[str, Any]:
+        """``POST /v1/upgrade``: answered when the new code has loaded, before it takes over."""
+        supervisor = self._supervisor
+        version = await attach.upgrade(supervisor.launcher)
+        return {
+            "result": "upgrading",
+            "from": __version__,
+            "to": version,
+            "launcher": attach.shown(supervisor.launcher),
+        }
 
     def shutdown(self) -> None:
         """``POST /v1/shutdown``: as SIGTERM."""
@@ -359,7 +404,9 @@ class Api(HealthApi):
             "cause": status.cause if status else "",
             "next_try_s": status.next_try_s if status else 0,
             "held": status.held if status else "",
+            "hooks": loaded.service.hooks() if loaded.service is not None else {},
             "maintenance": self._supervisor.services.maintenance.reason(spec.name),
             "restart": status.restart if status else "",
             "withheld": status.withheld if status else "",
+            "log": self._counts.of(spec.name),
         }

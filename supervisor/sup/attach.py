@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sup import __version__
 from sup.edge.launcher_client import FD_VARIABLE, LauncherError, LauncherHost
@@ -78,6 +78,14 @@ async def follow(supervisor: Supervisor) -> None:
             wait.cancel()
 
 
+def shown(launcher: LauncherHost | None) -> dict[str, Any] | None:
+    """The launcher as the API shows it; None: there is none."""
+    if launcher is None:
+        return None
+    names = ("pid", "version", "protocol", "starts", "last_exit", "cgroups")
+    return {name: launcher.hello.get(name) for name in names} | {"ready": launcher.is_ready}
+
+
 async def upgrade(launcher: LauncherHost | None) -> str:
     """Try the code on disk, and if it loads, have the launcher replace itself and us.
 
@@ -136,7 +144,10 @@ def launcher_main() -> Path:
 
 
 def become_launcher(state_dir: Path, log_format: str) -> None:
-    """Replace this process by the launcher, which starts our own command as the supervisor."""
+    """Replace this process by the launcher, which starts our own command as the supervisor.
+
+    For the ``sup`` command only: in any other program that command is somebody else's.
+    """
     os.environ.pop(FD_VARIABLE, None)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -187,7 +187,9 @@ class Story:
 
     def _kill(self) -> None:
         last = self._last
-        with self._step(f"SIGKILL the supervisor of {last.name}: the others notice") as step:
+        with self._step(
+            f"SIGKILL the supervisor and the launcher of {last.name}: the others notice"
+        ) as step:
             self.away.add(last.name)
             last.kill()
             self._until(
@@ -316,6 +318,7 @@ def _hints(ring: DemoRing) -> list[tuple[str, str]]:
             f" {program} config apply {group} - --wait 10 {here}",
         ),
         ("the same over HTTP", f"curl http://127.0.0.1:{first.http_port}/v1/groups/{group}/config"),
-        ("a crash of one supervisor", f"kill -9 {pid}"),
+        ("a crash of one supervisor: it is back at once", f"kill -9 {last.supervisor_pid}"),
+        ("a host that goes", f"kill {pid}"),
         ("bring it back", f"{program} {again}"),
     ]

@@ -125,10 +125,25 @@ class DemoMember:
         return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
-        """SIGKILL the supervisor alone: what a crash of it looks like."""
+        """SIGKILL supervisor and launcher: all of the host but its service is gone."""
         assert self.process is not None
+        # Stopped, the launcher does not start the next supervisor in between.
+        self.process.send_signal(signal.SIGSTOP)
+        supervisor = self.supervisor_pid
+        if supervisor:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(supervisor, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
+
+    @property
+    def supervisor_pid(self) -> int:
+        """The launcher's child that is the supervisor, or 0."""
+        try:
+            facts = msgspec.json.decode((self.state_dir / "launcher.json").read_bytes())
+            return int(facts["supervisor_pid"])
+        except (OSError, msgspec.MsgspecError, KeyError, TypeError):
+            return 0
 
     def look_again(self, service: str) -> Look:
         """Ask the supervisor and the service. Takes ``ASK_SECONDS`` each at the very most."""

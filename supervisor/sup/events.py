@@ -27,6 +27,7 @@ run = secrets.token_hex(4)
 """Tells this process's numbers from those of the one before it."""
 kept = EventLog()
 _waiting: set[asyncio.Future[None]] = set()
+_holds = True
 
 
 def tell(kind: str, service: str, text: str, **fields: Value) -> None:
@@ -44,6 +45,18 @@ def tell(kind: str, service: str, text: str, **fields: Value) -> None:
         log.exception("event lost kind=%r", kind)
 
 
+def hold(questions: bool) -> None:
+    """Whether questions may wait for what has not happened yet; False answers those that do.
+
+    A supervisor that ends gives its requests in progress some seconds: these must not use them up.
+    """
+    global _holds
+    _holds = questions
+    for waiter in tuple(_waiting):
+        if not waiter.done():
+            waiter.set_result(None)
+
+
 async def since(
     seq: int, *, wait_s: float = 0.0, kinds: frozenset[str] = frozenset(), service: str = ""
 ) -> tuple[list[Event], int, int]:
@@ -53,7 +66,7 @@ async def since(
     while True:
         answer = kept.since(seq, kinds=kinds, service=service)
         left = deadline - loop.time()
-        if answer[0] or left <= 0 or len(_waiting) >= FOLLOWERS_MAX:
+        if answer[0] or left <= 0 or not _holds or len(_waiting) >= FOLLOWERS_MAX:
             return answer
         seq = answer[1]
         waiter = loop.create_future()

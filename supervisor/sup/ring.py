@@ -84,6 +84,8 @@ class RingOptions:
     """Where others reach this member; found from the routes if it is not given."""
     peers: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    owner_pid: int = 0
+    """Who must be ended to end this member, if it is not this process: its launcher."""
     config: Config = field(default_factory=Config)
 
 
@@ -170,7 +172,9 @@ class Ring:
         disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sup-state")
         async with contextlib.AsyncExitStack() as undo:
             undo.callback(disk.shutdown, wait=False)
-            state = await loop.run_in_executor(disk, StateDir.open, options.state_dir, options.ring)
+            state = await loop.run_in_executor(
+                disk, StateDir.open, options.state_dir, options.ring, options.owner_pid
+            )
             undo.callback(state.close)
             datagrams, listening = bind_pair(listen)
             undo.callback(datagrams.close)

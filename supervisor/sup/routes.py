@@ -56,6 +56,10 @@ class SupervisorApi(Protocol):
     Any method may raise ``OperatorError``; its exit code chooses the HTTP status.
     """
 
+    async def fresh(self) -> None:
+        """Come before ``status`` and ``services``: fetch what they show of others. Bounded."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """This supervisor: version, ring, address, counts of members, services, warnings."""
         ...
@@ -120,6 +124,18 @@ class SupervisorApi(Protocol):
         """Merge (or replace by) a TOML document; ``ConflictError`` when ``if_version`` is old."""
         ...
 
+    def group_files(self, group: str) -> dict[str, Any]:
+        """``{"group", "files": [...]}``: the gossiped files of a group, without their bytes."""
+        ...
+
+    async def put_file(self, group: str, name: str, data: bytes) -> dict[str, Any]:
+        """Gossip a file to every member of a group."""
+        ...
+
+    async def remove_file(self, group: str, name: str) -> dict[str, Any]:
+        """Take a gossiped file back; ``NotFoundError`` when there is none."""
+        ...
+
     async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Load and start a service."""
         ...
@@ -140,8 +156,16 @@ class SupervisorApi(Protocol):
         """Forget the deaths of a service, and try again if it had failed."""
         ...
 
+    async def suitability(self, name: str) -> dict[str, Any]:
+        """``{"service", "suitability"}``: how fit this member is to lead, or null."""
+        ...
+
     async def unload_service(self, name: str) -> dict[str, Any]:
         """Stop the process and forget the service."""
+        ...
+
+    async def upgrade(self) -> dict[str, Any]:
+        """Have the code on disk take over: new supervisor and launcher, same services."""
         ...
 
     async def depart(self, member: str) -> dict[str, Any]:
@@ -313,6 +337,17 @@ def _call(name: str, *keys: str) -> Handler:
     return handler
 
 
+def _call_fresh(name: str) -> Handler:
+    """The same for what also shows what the launcher knows."""
+    call = _call(name)
+
+    async def handler(api: SupervisorApi, request: Request) -> Answer:
+        await api.fresh()
+        return await call(api, request)
+
+    return handler
+
+
 async def _health(api: SupervisorApi, request: Request) -> Answer:
     _query(request, ())
     result = api.health()
@@ -349,6 +384,19 @@ async def _apply(api: SupervisorApi, request: Request) -> Answer:
     except ConflictError as error:
         return problem_of(error, version=api.group_config(group).get("version", ""))
     return _json(result, headers={"ETag": f'"{result["version"]}"'})
+
+
+async def _service_health(api: SupervisorApi, request: Request) -> Answer:
+    """503 for a service that others should not use, as load balancers ask it."""
+    _query(request, ())
+    result = api.service_health(request.captured["name"])
+    return _json(result, 200 if result.get("ready") else 503)
+
+
+async def _put_file(api: SupervisorApi, request: Request) -> Answer:
+    _query(request, ())
+    group, name = request.captured["group"], request.captured["name"]
+    return _json(await api.put_file(group, name, request.body))
 
 
 def _object(request: Request) -> dict[str, Any]:
@@ -445,14 +493,14 @@ def _route(method: str, path: str, handler: Handler) -> tuple[str, re.Pattern[st
 
 
 _ROUTES = (
-    _route("GET", "/v1/status", _call("status")),
+    _route("GET", "/v1/status", _call_fresh("status")),
     _route("GET", "/v1/members", _call("members")),
     _route("GET", "/v1/members/{member}/why", _call("why", "member")),
-    _route("GET", "/v1/services", _call("services")),
+    _route("GET", "/v1/services", _call_fresh("services")),
     _route("GET", "/v1/services/{name}", _call("service", "name")),
     _route("GET", "/v1/census", _call("census")),
     _route("GET", "/v1/health", _health),
-    _route("GET", "/v1/services/{name}/health", _call("service_health", "name")),
+    _route("GET", "/v1/services/{name}/health", _service_health),
     _route("PUT", "/v1/services/{name}/health/ttl", _report),
     _route("GET", "/v1/maintenance", _call("maintenances")),
     _route("PUT", "/v1/maintenance", _begin_maintenance),
@@ -462,13 +510,18 @@ _ROUTES = (
     _route("GET", "/v1/events", _events),
     _route("GET", "/v1/groups/{group}/config", _config),
     _route("PUT", "/v1/groups/{group}/config", _apply),
+    _route("GET", "/v1/groups/{group}/files", _call("group_files", "group")),
+    _route("PUT", "/v1/groups/{group}/files/{name}", _put_file),
+    _route("DELETE", "/v1/groups/{group}/files/{name}", _call("remove_file", "group", "name")),
     _route("POST", "/v1/services", _start),
     _route("GET", "/v1/services/{name}/logs", _logs),
     _route("POST", "/v1/services/{name}/start", _start_again),
     _route("POST", "/v1/services/{name}/stop", _call("stop_service", "name")),
     _route("POST", "/v1/services/{name}/restart", _call("restart_service", "name")),
     _route("POST", "/v1/services/{name}/reset-failed", _call("reset_failed", "name")),
+    _route("GET", "/v1/services/{name}/suitability", _call("suitability", "name")),
     _route("DELETE", "/v1/services/{name}", _call("unload_service", "name")),
     _route("POST", "/v1/members/{member}/depart", _call("depart", "member")),
+    _route("POST", "/v1/upgrade", _call("upgrade")),
     _route("POST", "/v1/shutdown", _shutdown),
 )

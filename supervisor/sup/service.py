@@ -17,11 +17,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sup import events
 from sup.edge.loop_lag import LoopLag
 from sup.edge.process_tree import KILL_DEADLINE_S
 from sup.edge.processes import ProcessHost
 from sup.edge.render_files import CompiledPackage
-from sup.errors import ConflictError
+from sup.errors import ConflictError, OperatorError
 from sup.model.backoff import Backoff
 from sup.model.census import CensusGroup
 from sup.model.process_state import State
@@ -32,6 +33,7 @@ from sup.policies import HealthCheck, TopologyDecision, UpdateStrategy
 from sup.service_convergence import View
 from sup.service_gates import StartGate
 from sup.service_health import HealthWatch
+from sup.service_hooks import InstallTurn
 from sup.service_status import ServiceStatus
 from sup.service_task import ServiceTask, Wishes
 from sup.service_timing import ServiceTiming
@@ -62,10 +64,12 @@ class Service:
         timing: ServiceTiming | None = None,
         host: ProcessHost | None = None,
         gates: Sequence[StartGate] = (),
+        installs: InstallTurn | None = None,
     ) -> None:
         """``environment`` is all that the service gets of the supervisor's own. ``backoff`` is for
         tests: the plan's is the rule. ``gates`` can hold the start. ``probe_checks`` has the checks
-        of ``startup`` and ``liveness`` where the plan has them.
+        of ``startup`` and ``liveness`` where the plan has them. ``installs`` remembers which
+        releases are installed; without it none is.
         """
         self.spec = spec
         self.package = package
@@ -98,6 +102,7 @@ class Service:
             timing=timing,
             host=host,
             gates=gates,
+            installs=installs,
         )
         self._task: asyncio.Task[None] | None = None
 
@@ -149,11 +154,8 @@ class Service:
 
     def try_again(self) -> None:
         """The operator says start: what waits for its time, has failed or is done starts now."""
-        if self._acts.process is None and self._acts.board.state in (
-            State.BACKOFF,
-            State.FAILED,
-            State.DONE,
-        ):
+        # No process runs in these, even while the last one is still being cleared away.
+        if self._acts.board.state in (State.BACKOFF, State.FAILED, State.DONE):
             self._wishes.try_again = True
             self._acts.ends.forgive()
             self._wishes.wake.set()
@@ -197,7 +199,8 @@ class Service:
     @property
     def stop_bound_s(self) -> float:
         """The longest that ``stop`` waits in good order: signal, killing, post-stop hook twice."""
-        hook_s = self._timing.post_stop_timeout_s + 2 * KILL_DEADLINE_S
+        hook_s = self._plan.hooks.timeout_s("post-stop", self._timing.post_stop_timeout_s)
+        hook_s += 2 * KILL_DEADLINE_S
         return self._plan.stop_timeout + 2 * KILL_DEADLINE_S + 2 * hook_s + STOP_MARGIN_S
 
     async def detach(self) -> None:
@@ -216,11 +219,76 @@ class Service:
         there = process is not None and process.exit is None
         return Standing(acts.board.state, there, there and acts.readiness.ready, self._health.ready)
 
+    # ---- hooks that others ask for ---------------------------------------------------------------
+
+    async def suitability(self) -> int | None:
+        """How fit this member is to lead, as its suitability hook says; higher is fitter.
+
+        None: there is no hook, it failed, took too long, said no number, or could not be rendered.
+        Also answers before the first start, which an election may hold. Bounded by the hook's
+        time-out; an answer younger than ``SUITABILITY_FRESH_S`` is given again.
+        """
+        acts = self._acts
+        if not acts.hooks.has("suitability") or self._task is None:
+            return None
+        await acts.adopted.wait()
+        try:
+            await acts.make_hooks_ready()
+        except (OperatorError, OSError) as error:
+            acts.processes.hook_runs.tell("suitability", f"suitability hook did not run: {error}")
+            return None
+        return await acts.hooks.suitability()
+
+    async def demote(self, timeout_s: float) -> bool:
+        """Give the leadership up: the demote hook within ``timeout_s``, else the process stops.
+
+        True: the hook exited with 0, so the process goes on as a follower, or there is no process.
+        False: there is no hook, or it failed or took too long; the process is gone by now, and
+        comes up again when its topology says so. The stop adds at most ``stop_timeout`` and the
+        killing of its tree; whoever has a hard deadline leaves room for it.
+        """
+        acts = self._acts
+        if acts.process is None or self._task is None or self._task.done():
+            return True
+        result = await acts.hooks.demote(timeout_s)
+        if result is not None and result.ok:
+            return True
+        why = "there is no demote hook" if result is None else f"demote hook {result.reason}"
+        events.tell("hook", self.spec.name, f"leadership is lost, the process stops: {why}")
+        await self._wishes.demoting.wait(self._wishes.wake)
+        return False
+
+    async def pre_update(self) -> str:
+        """Whether the service may go down for an update now: why not, or empty.
+
+        Who takes it down for a new release asks before; a restart by configuration asks by itself.
+        """
+        return await self._acts.hooks.pre_update() if self._acts.process is not None else ""
+
+    async def file_updated(self, names: list[str]) -> None:
+        """Files in ``svc/NAME/files`` are new, changed or gone: tell the process, if it runs."""
+        await self._acts.adopted.wait()
+        await self._acts.file_updated(names)
+
+    async def uninstall(self) -> str:
+        """Run the uninstall hook after ``stop``; why it failed, or empty."""
+        return await self._acts.hooks.uninstall()
+
+    def hooks(self) -> dict[str, Any]:
+        """For the REST interface: the last run of each hook, and what suitability said."""
+        runs = self._acts.processes.hook_runs.answer()
+        said = self._acts.hooks.suitability_said
+        if "suitability" in runs and said is not None:
+            runs["suitability"]["value"] = said.value
+        return runs
+
+    # ---- what is shown ---------------------------------------------------------------------------
+
     def status(self) -> ServiceStatus:
         """What is known now."""
         acts = self._acts
         process, board, ends = acts.process, acts.board, acts.ends
-        board.pid = None if process is None else process.pid
+        board.pid = None if process is None or process.exit is not None else process.pid
         wait_s = 0.0
         if board.state is State.BACKOFF:
             wait_s = ends.retry_at_s - asyncio.get_running_loop().time()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sup import events
 from sup.edge.processes import Process
 from sup.edge.render_files import CompiledPackage, needs_render
 from sup.errors import OperatorError
@@ -25,6 +26,7 @@ from sup.model.census import CensusGroup
 from sup.model.spec import Spec
 from sup.policies import Change, TopologyDecision, UpdateStrategy
 from sup.service_health import HealthWatch
+from sup.service_hooks import LifecycleHooks
 from sup.service_processes import ServiceProcesses
 from sup.service_render import Fingerprint, RenderedService, render_service
 from sup.service_status import StatusBoard
@@ -73,10 +75,13 @@ class Convergence:
         backoff: Backoff,
         timing: ServiceTiming,
         wake: asyncio.Event,
+        hooks: LifecycleHooks,
     ) -> None:
         """``backoff`` is for retries of its own; ``wake`` is set when there is news."""
         self.applied = Fingerprint()
         """What the running process was started and last configured with."""
+        self.on_disk = asyncio.Event()
+        """Set once files have been written by this supervisor."""
         self._spec = spec
         self._package = package
         self._processes = processes
@@ -87,6 +92,8 @@ class Convergence:
         self._backoff = backoff
         self._timing = timing
         self._wake = wake
+        self._hooks = hooks
+        self._writing = asyncio.Lock()
         self._rendered: RenderedService | None = None
         self._seen: View | None = None
         self._written: RenderedService | None = None
@@ -113,9 +120,28 @@ class Convergence:
 
     async def write(self, rendered: RenderedService) -> None:
         """Bring it to the disk unless it is there. Raises ``OSError``."""
-        if self._written is None or self._written.files is not rendered.files:
-            await self._processes.write(rendered.files)
-        self._written = rendered
+        async with self._writing:
+            if self._written is None or self._written.files is not rendered.files:
+                await self._processes.write(rendered.files)
+            self._written = rendered
+            self.on_disk.set()
+
+    async def write_before_start(self, view: View, still: Callable[[], bool]) -> None:
+        """Render and write for a service that does not run, unless it has begun to start since.
+
+        For who is no task of the service; a start that comes meanwhile writes after it.
+
+        Raises:
+            OperatorError, OSError: a template fails, or the disk refuses.
+        """
+        async with self._writing:
+            if not still():
+                return
+            rendered = await self.render(view)
+            if self._written is None or self._written.files != rendered.files:
+                await self._processes.write(rendered.files)
+                self._written = rendered
+                self.on_disk.set()
 
     def started(self, rendered: RenderedService, view: View) -> None:
         """A process was started with ``rendered``."""
@@ -175,6 +201,13 @@ class Convergence:
             self._apply_at_s = 0.0
         if self._apply_at_s > self._now():
             return self._later()
+        if restart:
+            veto = await unless(self._wake, interrupted, self._hooks.pre_update())
+            if veto is None:
+                return Converged(0)
+            if veto:
+                self._put_off(f"restart is vetoed: {veto}")
+                return self._later()
         if not await self._write_or_put_off(rendered):
             return self._later()
         if restart:
@@ -198,6 +231,7 @@ class Convergence:
         self.applied = rendered.fingerprint
         await self._processes.record(process, rendered.fingerprint)
         logger.info("service reconfigured name=%s", self._spec.name)
+        events.tell("config", self._spec.name, "reconfigured")
         self._board.has_config(rendered.config_version)
         self._board.pend("")
         self._health.check_soon()

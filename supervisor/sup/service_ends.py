@@ -59,6 +59,7 @@ class Ends:
         """When the backoff is over, of the loop's clock."""
         self.cause: Cause | None = None
         """Of the last end."""
+        self._dirty = False
         self._name = name
         self._plan = plan
         self._policy = RestartPolicy.of(plan)
@@ -87,7 +88,8 @@ class Ends:
         """It is tried again, or wanted down: what it was left at does not count any more."""
         if self.tally.outcome is not None:
             self.tally = self.tally.left(None)
-            await self._save()
+            self._dirty = True
+            await self.save()
 
     def forgive(self) -> None:
         """The next start is due now, and backoff and start limit begin anew."""
@@ -99,7 +101,8 @@ class Ends:
         """Forget all deaths."""
         self.forgive()
         self.tally = DeathTally(outcome=self.tally.outcome)
-        await self._save()
+        self._dirty = True
+        await self.save()
 
     def outcome(self, fingerprint: Fingerprint) -> Outcome | None:
         """What the same start was left at in this boot of the host, if it was left at anything."""
@@ -108,25 +111,26 @@ class Ends:
             return None
         return left
 
-    async def ended(
+    def ended(
         self, exit: Exit, up_s: float, fingerprint: Fingerprint, fault: Fault | None = None
     ) -> After:
-        """A process ended by itself, or was ended for ``fault``: judge, remember, draw the wait."""
+        """A process ended by itself, or was ended for ``fault``: judge, remember, draw the wait.
+
+        The tally reaches the disk with ``save``: nobody waits for it to see the end.
+        """
         how = f"ended with {exit} after {up_s:.1f} s"
         if fault is not None:
             how = f"was ended: {fault.text} ({exit})"
         elif exit.code is None and exit.signal is None:
             how = f"ended after {up_s:.1f} s, nobody saw how: taken for a failure"
         end = End(exit.code, exit.signal, exit.core)
-        return await self._follow(
-            end, how, up_s, fingerprint, fault, fault.cause if fault else None
-        )
+        return self._follow(end, how, up_s, fingerprint, fault, fault.cause if fault else None)
 
-    async def start_failed(self, reason: str, fingerprint: Fingerprint) -> After:
+    def start_failed(self, reason: str, fingerprint: Fingerprint) -> After:
         """There never was a process."""
-        return await self._follow(End(), reason, 0.0, fingerprint, None, Cause.INIT)
+        return self._follow(End(), reason, 0.0, fingerprint, None, Cause.INIT)
 
-    async def _follow(
+    def _follow(
         self,
         end: End,
         how: str,
@@ -167,10 +171,14 @@ class Ends:
                 )
             )
         if verdict.cause is not Cause.SUCCESS or self.tally.outcome is not None:
-            await self._save()
+            self._dirty = True
         return After(event, reason)
 
-    async def _save(self) -> None:
+    async def save(self) -> None:
+        """Bring the tally to the disk, if it is another one."""
+        if not self._dirty:
+            return
+        self._dirty = False
         try:
             await asyncio.to_thread(write_sealed, self._file, encode_tally(self.tally), "tally")
         except OSError as error:

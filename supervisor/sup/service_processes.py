@@ -31,6 +31,7 @@ from sup.edge.processes import (
     Process,
     ProcessError,
     ProcessHost,
+    ProcessIdentity,
     SpawnRequest,
     load_identity,
     new_mark,
@@ -38,6 +39,7 @@ from sup.edge.processes import (
 )
 from sup.edge.render_files import CompiledPackage, RenderedFile, write_rendered
 from sup.edge.service_dir import mark_prefix, prepare_directory, service_environment
+from sup.edge.state_files import quarantine
 from sup.edge.users import Credentials, resolve_credentials
 from sup.errors import OperatorError
 from sup.model.check_settings import fill
@@ -47,6 +49,7 @@ from sup.model.readiness import Rules
 from sup.model.service_paths import REPORT_SOCKET, ServicePaths
 from sup.model.spec import Spec
 from sup.policies import CheckContext
+from sup.service_hook_runs import HookRuns
 from sup.service_render import Fingerprint
 
 logger = logging.getLogger("sup.service")
@@ -66,11 +69,14 @@ class ServiceProcesses:
         """``host`` starts the service; without one it is a child of this process."""
         self.member_id = ""
         self._host = host or LocalHost()
+        self.hook_runs = HookRuns(spec.name)
+        self._apart = asyncio.Lock()
+        """Keeps a sweep and the one hook that may run before a start from each other."""
         self._spec = spec
         self._package = package
         self._plan = package.plan.service
         self._paths = paths
-        self._base_environment = dict(environment)
+        self._base_environment = environment
         self._mark_prefix = mark_prefix(paths)
         self._credentials: Credentials | None = None
 
@@ -81,6 +87,10 @@ class ServiceProcesses:
 
     def has_hook(self, name: str) -> bool:
         return name in self._package.hooks
+
+    def hook_path(self, name: str) -> Path:
+        """Where the rendered hook is."""
+        return self._paths.hook(name)
 
     async def prepare(self) -> None:
         """Look the user up and make the directory.
@@ -110,12 +120,13 @@ class ServiceProcesses:
 
     async def sweep(self, *, keep: str = "") -> None:
         """Kill whatever an earlier start or a dead supervisor left, but for the start marked
-        ``keep``.
+        ``keep``. A suitability hook that runs is waited for.
 
         Raises:
             ProcessError: something can't be killed.
         """
-        left = await asyncio.to_thread(kill_marked, self._mark_prefix, keep=keep)
+        async with self._apart:
+            left = await asyncio.to_thread(kill_marked, self._mark_prefix, keep=keep)
         if left:
             raise ProcessError(f"process {left[0]} of an earlier start can't be killed")
 
@@ -164,11 +175,27 @@ class ServiceProcesses:
 
     async def adopt(self) -> Process | None:
         """The process that an earlier supervisor left: it runs, or a launcher kept its end."""
-        identity = await asyncio.to_thread(load_identity, self._paths.process_json)
+        identity = await asyncio.to_thread(self._load_identity)
         with contextlib.suppress(OperatorError):  # it is told at the next start
             await self.resolve_user()
         request = self._request(Fingerprint())
         return await self._host.adopt(self._spec.name, identity, request)
+
+    def _load_identity(self) -> ProcessIdentity | None:
+        """What is on record; a damaged record is set aside with a message."""
+        path = self._paths.process_json
+        identity = load_identity(path)
+        if identity is None and path.exists():
+            try:
+                kept = f"kept as {quarantine(path).name}"
+            except OSError as error:
+                kept = str(error.strerror)
+            logger.warning(
+                "record damaged name=%s: process.json; %s; what it named is replaced",
+                self._spec.name,
+                kept,
+            )
+        return identity
 
     async def record(self, process: Process, fingerprint: Fingerprint) -> None:
         """Write down which process runs and what it was configured with."""
@@ -184,19 +211,38 @@ class ServiceProcesses:
         """Remove the record: the process tree is gone."""
         await asyncio.to_thread(_remove, self._paths.process_json, self._paths.pid_file)
 
-    async def hook(self, name: str, timeout_s: float) -> HookResult:
-        """Run a hook of the package; one that can't be executed has no exit code and says why."""
+    async def hook(
+        self,
+        name: str,
+        default_s: float | None = None,
+        *,
+        at_most_s: float | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> HookResult:
+        """Run a hook of the package; one that can't be executed has no exit code and says why.
+
+        It may take what the plan says, else ``default_s``, else the default of its kind; and never
+        more than ``at_most_s``. How it ended is kept in ``hook_runs``; a bad end is an event.
+        """
+        timeout_s = self._plan.hooks.timeout_s(name, default_s)
+        if at_most_s is not None:
+            timeout_s = max(0.0, min(timeout_s, at_most_s))
+        apart = self._apart if name == "suitability" else contextlib.nullcontext()
         try:
-            return await run_hook(
-                [str(self._paths.hook(name))],
-                directory=self._paths.root,
-                environment=self._environment(),
-                mark=new_mark(self._mark_prefix),
-                timeout_s=timeout_s,
-                credentials=self._credentials,
-            )
+            async with apart:
+                result = await run_hook(
+                    [str(self._paths.hook(name))],
+                    directory=self._paths.root,
+                    environment={**self._environment(), **(environment or {})},
+                    mark=new_mark(self._mark_prefix),
+                    timeout_s=timeout_s,
+                    credentials=self._credentials,
+                    separate=name == "suitability",
+                )
         except ProcessError as error:
-            return HookResult(None, None, False, str(error), 0)
+            result = HookResult(None, None, False, str(error), 0)
+        self.hook_runs.ended(name, result)
+        return result
 
     def check_context(
         self, probe: str, *, process_up: bool, cfg: Mapping[str, Any]

@@ -45,6 +45,7 @@ class SpecFiles:
         self.directory = directory
         self._bad: dict[str, str] = {}
         self._read: dict[str, _Read] = {}
+        self._prefix = f"{directory}/"
 
     @property
     def warnings(self) -> list[str]:
@@ -132,7 +133,7 @@ class SpecFiles:
     def _signature(self, name: str) -> Signature | None:
         """What a change of the file changes, or None: it must be read."""
         try:
-            found = os.stat(self.directory / name)
+            found = os.stat(f"{self._prefix}{name}")
         except OSError:
             return None
         if abs(time.time() - found.st_ctime) < FRESH_S:

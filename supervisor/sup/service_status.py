@@ -166,6 +166,7 @@ class StatusBoard:
         """
         if reason != self.reason:
             logger.warning("service problem name=%s reason=%r", self._spec.name, reason)
+            events.tell("process", self._spec.name, reason)
         self.explain(reason)
 
     def hold(self, reason: str) -> None:
@@ -192,3 +193,5 @@ class StatusBoard:
         if version != self.config_version:
             self.config_version = version
             self.changed.set()
+            if version:
+                events.tell("config", self._spec.name, f"has configuration {version}")

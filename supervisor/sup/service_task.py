@@ -37,6 +37,7 @@ from sup.service_convergence import Convergence, View
 from sup.service_ends import After, Ends
 from sup.service_gates import StartGate, held_by
 from sup.service_health import HealthWatch
+from sup.service_hooks import InstallTurn, LifecycleHooks
 from sup.service_processes import ServiceProcesses
 from sup.service_readiness import Readiness
 from sup.service_render import Fingerprint
@@ -46,6 +47,8 @@ from sup.service_timing import ServiceTiming
 
 logger = logging.getLogger("sup.service")
 
+HOOKS_WAIT_S = 5.0
+"""For the hooks of a service that is about to start to be rendered and written."""
 FAULT_PAUSE_S = 5.0
 """Pause after an error of our own, so that it can't become a hot loop."""
 
@@ -59,6 +62,8 @@ class Wishes:
     restart_asked: Callers = field(default_factory=Callers)
     settling: Callers = field(default_factory=Callers)
     """Who waits until the process is gone."""
+    demoting: Callers = field(default_factory=Callers)
+    """Who wants a process down that must not lead any longer, and waits until it is."""
     try_again: bool = False
     """What waits for its time, has failed or is done shall start now."""
     forget_deaths: bool = False
@@ -95,6 +100,7 @@ class ServiceTask:
         timing: ServiceTiming,
         host: ProcessHost | None,
         gates: Sequence[StartGate],
+        installs: InstallTurn | None,
     ) -> None:
         self._name = spec.name
         self._wishes = wishes
@@ -106,6 +112,9 @@ class ServiceTask:
         self.health = health
         self.board = StatusBoard(spec, package, health)
         self.processes = ServiceProcesses(spec, package, paths, environment, host)
+        self.hooks = LifecycleHooks(spec.name, package.package, self.processes, installs)
+        self.adopted = asyncio.Event()
+        """Set when it is known what an earlier supervisor left."""
         self.readiness = Readiness(spec.name, Rules.of(plan), self.board, wishes.wake)
         self.ends = Ends(spec.name, plan, paths.tally, backoff, rng)
         self._side = SideTasks(spec.name)
@@ -120,6 +129,7 @@ class ServiceTask:
             Backoff(backoff.min_s, backoff.max_s),
             timing,
             wishes.wake,
+            self.hooks,
         )
         self.process: Process | None = None
         # Times are of the loop's monotonic clock.
@@ -145,6 +155,7 @@ class ServiceTask:
                     logger.exception("service fault name=%s", self._name)
                     self._recover()
                     wait_s = FAULT_PAUSE_S
+                self.adopted.set()
                 act = self._step
                 if not self._wishes.ending:
                     await self._wishes.sleep(wait_s)
@@ -153,7 +164,9 @@ class ServiceTask:
             await self._side.end()
             self._refuse_restarts("it was unloaded")
             self._wishes.settling.answer()
+            self._wishes.demoting.answer()
             self._starting.answer()
+            await self.hooks.end()
             if self._wishes.ending and self.process is not None:
                 await self.process.clear()
 
@@ -193,6 +206,7 @@ class ServiceTask:
             or (process is None and self._wishes.try_again),
             retry_in_s=self.ends.retry_at_s - self._now(),
             fault=fault,
+            demoted=bool(wishes.demoting),
             ready=self.readiness.ready,
             mendable=(
                 self._failed_context is not None
@@ -216,6 +230,8 @@ class ServiceTask:
             self._wishes.forget_deaths = False
             await self.ends.reset()
             self.board.changed.set()
+        if self.process is None:
+            self._wishes.demoting.answer()
         facts = self._facts()
         decision = decide(facts)
         wait_s = await self._take(decision, facts)
@@ -257,6 +273,9 @@ class ServiceTask:
                 self._become_up(process)
             case Step.REFUSE_RESTART:
                 self._refuse_restarts(f"restart is held: {facts.held}")
+            case Step.DEMOTE:
+                self.ends.forgive()
+                await self._go_down("its leadership is lost")
             case Step.RESTART:
                 self.ends.forgive()
                 await self._go_down("the operator restarts it")
@@ -345,6 +364,11 @@ class ServiceTask:
         await self._convergence.write(rendered)
         await self.processes.sweep()
         self.ends.starts()
+        installing = self.hooks.install()
+        reason = await unless(self._wishes.wake, lambda: not self._wishes.wanted, installing)
+        if reason:
+            await self._start_failed(reason)
+            return
         if self.processes.has_hook("init"):
             hook = self.processes.hook("init", self._timing.init_timeout_s)
             result = await unless(self._wishes.wake, lambda: not self._wishes.wanted, hook)
@@ -376,10 +400,11 @@ class ServiceTask:
             self._side.begin(self._post_run())
 
     async def _start_failed(self, reason: str) -> None:
-        after = await self.ends.start_failed(reason, self._convergence.applied)
+        after = self.ends.start_failed(reason, self._convergence.applied)
         if after.event is not Event.GIVE_UP:
             after = After(Event.START_FAILED, after.reason)
         self._leave(after)
+        await self.ends.save()
 
     def _leave(self, after: After) -> None:
         """Enter the state after an end; what it says of the health needs no check."""
@@ -391,9 +416,14 @@ class ServiceTask:
 
     async def _handle_exit(self, process: Process) -> None:
         up_s = self._now() - self._up_at_s
-        await self._let_go(process)
         assert process.exit is not None
-        self._leave(await self.ends.ended(process.exit, up_s, self._convergence.applied))
+        await self._side.end()
+        # First of all it is shown; what it left behind, and the disk, come after.
+        self.board.last_exit = str(process.exit)
+        self.board.pid = None
+        self._leave(self.ends.ended(process.exit, up_s, self._convergence.applied))
+        await self._let_go(process)
+        await self.ends.save()
         await self._post_stop()
 
     async def _go_down(self, reason: str) -> None:
@@ -414,7 +444,8 @@ class ServiceTask:
         number = self._plan.watchdog_signal_number if watchdog else self._plan.stop_signal_number
         exit = await self._stop_process(process, fault.text, number)
         await self._post_stop()
-        self._leave(await self.ends.ended(exit, up_s, self._convergence.applied, fault))
+        self._leave(self.ends.ended(exit, up_s, self._convergence.applied, fault))
+        await self.ends.save()
 
     async def _stop_process(self, process: Process, reason: str, number: int) -> Exit:
         self.board.enter(Event.STOP, reason)
@@ -422,12 +453,13 @@ class ServiceTask:
         left = await process.stop(number, self._plan.stop_timeout, self._plan.kill_mode)
         if left:
             logger.error("service unkillable name=%s pids=%s", self._name, left)
-        await self._let_go(process)
+        await self._let_go(process, cleared=True)
         return process.exit or Exit()
 
-    async def _let_go(self, process: Process) -> None:
+    async def _let_go(self, process: Process, *, cleared: bool = False) -> None:
         await self._side.end()
-        await process.clear()
+        if not cleared:  # a stop has done it
+            await process.clear()
         self.board.last_exit = str(process.exit or "unknown")
         self.process = self.board.pid = None
         self.readiness.end()
@@ -443,7 +475,7 @@ class ServiceTask:
             held,
             lambda: (
                 not self._wishes.wanted
-                or bool(self._wishes.restart_asked)
+                or bool(self._wishes.restart_asked or self._wishes.demoting)
                 or process.exit is not None
             ),
         )
@@ -452,6 +484,33 @@ class ServiceTask:
             await self._go_down("restarts with a new configuration")
             return 0
         return done.wait_s
+
+    # ---- hooks that others ask for ---------------------------------------------------------------
+
+    async def make_hooks_ready(self) -> None:
+        """Render the hooks of a service that does not run, so that one can be asked before a start.
+
+        A start that is under way writes them itself; that is waited for, not for long.
+
+        Raises:
+            OperatorError, OSError: a template fails, or the disk does.
+        """
+        view = self._wishes.view
+        if self.process is not None or view is None:
+            return
+        if self.board.state is not State.STARTING:
+            await self.processes.prepare()
+            await self._convergence.write_before_start(
+                view, lambda: self.process is None and self.board.state is not State.STARTING
+            )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HOOKS_WAIT_S):
+                await self._convergence.on_disk.wait()
+
+    async def file_updated(self, names: list[str]) -> None:
+        """Run the file-updated hook of a running process; it ends with the process at last."""
+        if self.process is not None and self.board.state.running:
+            await asyncio.wait([self._side.begin(self.hooks.file_updated(names))])
 
     # ---- small things ----------------------------------------------------------------------------
 

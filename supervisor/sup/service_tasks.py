@@ -24,9 +24,11 @@ class SideTasks:
         self._name = name
         self._tasks: list[asyncio.Task[None]] = []
 
-    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` until it ends or ``end`` cancels it; an error is logged."""
-        self._tasks.append(asyncio.create_task(self._guard(work)))
+        task = asyncio.create_task(self._guard(work))
+        self._tasks.append(task)
+        return task
 
     async def end(self) -> None:
         """Cancel all and wait until they are done with it; bounded.

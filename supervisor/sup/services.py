@@ -20,10 +20,13 @@ from typing import Any, TypeVar
 from sup.edge.loop_lag import LoopLag
 from sup.edge.operator_files import read_operator_file, reason
 from sup.edge.processes import LocalHost, ProcessHost
+from sup.edge.releases import Releases, package_of
 from sup.edge.render_files import CompiledPackage, RenderError, render
 from sup.errors import ConflictError, NotFoundError, OperatorError
 from sup.group_configs import GroupConfigs, Held
+from sup.group_files import GroupFiles
 from sup.maintenance import Maintenance
+from sup.model.binds import Bound, look
 from sup.model.census import Census, CensusGroup
 from sup.model.config_layers import (
     CONFIG_BYTES_MAX,
@@ -32,8 +35,10 @@ from sup.model.config_layers import (
     environment_layer,
     parse_toml,
 )
+from sup.model.plan import Plan
 from sup.model.reconcile import Load, Reload, Start, Stop, Unload, reconcile
 from sup.model.render_context import build_context
+from sup.model.service_group import ServiceGroup
 from sup.model.service_paths import ServicePaths
 from sup.model.spec import Spec
 from sup.model.start_order import After
@@ -41,6 +46,8 @@ from sup.plugins import Plugins
 from sup.policies import TopologyDecision
 from sup.service import Service
 from sup.service_binds import BindGate
+from sup.service_files import ServiceFiles
+from sup.service_hooks import InstallTurn
 from sup.service_packages import check_environment, resolve
 from sup.service_specs import SERVICES_MAX, SpecFiles
 from sup.start_order import OrderGate, StartOrder
@@ -83,6 +90,7 @@ class Loaded:
     user: Mapping[str, Any] = field(default_factory=dict)
     user_signature: tuple[int, int] | None = None
     gate: BindGate | None = None
+    files: ServiceFiles | None = None
 
 
 class Services:
@@ -99,15 +107,22 @@ class Services:
         rng: random.Random,
         *,
         host: ProcessHost | None = None,
+        files: GroupFiles | None = None,
     ) -> None:
-        """``host`` starts the processes; by default they are children of this process."""
+        """``host`` starts the processes; by default they are children of this process. Without
+        ``files`` no group has any.
+        """
         self.host: ProcessHost = host or LocalHost()
         self._order = StartOrder(self._service)
+        self._environment = _inherited(os.environ)
         self._state_dir = state_dir
         self._specs = SpecFiles(state_dir / "specs")
         self.plans_dir = state_dir / "plans"
         self._plugins = plugins
         self._configs = configs
+        self._files = files
+        self._installs = InstallTurn(Releases(state_dir))
+        self._uninstall_problems: dict[str, str] = {}
         self._me = me
         self._sys = sys
         self._changed = changed
@@ -153,11 +168,16 @@ class Services:
             raise ConflictError(f'service "{spec.name}" was unloaded meanwhile')
         return self.loaded[spec.name]
 
-    async def unwish(self, name: str) -> None:
-        """Forget the wish for ``name``, durably, and unload it. Raises as ``wish`` does."""
+    async def unwish(self, name: str) -> str:
+        """Forget the wish for ``name``, durably, and unload it. Raises as ``wish`` does.
+
+        Returns why its uninstall hook failed, or empty; the service is unloaded either way.
+        """
         self._refuse_at_end()
+        self._uninstall_problems.pop(name, None)
         await self._write(self._specs.remove, name)
         await self.scan()
+        return self._uninstall_problems.pop(name, "")
 
     async def _write(self, change: Callable[[T], None], what: T) -> None:
         """Change a spec file in a thread, one at a time, also when nobody waits for it any more."""
@@ -198,11 +218,13 @@ class Services:
             running = {name: loaded.spec for name, loaded in self.loaded.items()}
             # What frees names and ports goes first; within a phase nobody waits for another's stop.
             down: list[str] = []
+            gone: set[str] = set()
             up: list[Spec] = []
             for action in reconcile(desired, running):
                 match action:
                     case Unload(name):
                         down.append(name)
+                        gone.add(name)
                     case Reload(name, spec):
                         down.append(name)
                         up.append(spec)
@@ -210,7 +232,7 @@ class Services:
                         up.append(spec)
                     case Start(name) | Stop(name):
                         self._set_desired(name, desired[name])
-            await asyncio.gather(*map(self._unload, down))
+            await asyncio.gather(*(self._unload(name, forget=name in gone) for name in down))
             await asyncio.gather(*map(self._load, up))
             for name, loaded in list(self.loaded.items()):
                 if loaded.service is None:
@@ -255,6 +277,7 @@ class Services:
         self._order.put(spec.name, _after(spec, compiled))
         self._set_problem(loaded, "")
         self._read_user_toml(spec.name, loaded)
+        loaded.files = self._service_files(loaded, compiled.plan)
         loaded.service = Service(
             spec,
             compiled,
@@ -267,9 +290,10 @@ class Services:
             lag=self._lag,
             strategy=self._plugins.strategies[spec.strategy],
             rng=self._rng,
-            environment=_inherited(os.environ),
+            environment=self._environment,
             host=self.host,
-            gates=(loaded.gate, OrderGate(self._order, spec.name)),
+            gates=(loaded.gate, loaded.files, OrderGate(self._order, spec.name)),
+            installs=self._installs,
         )
         loaded.service.set_desired(spec.desired == "up")
         loaded.service.health.set_maintenance(self.maintenance.reason(spec.name))
@@ -281,6 +305,26 @@ class Services:
         )
         self._changed()
 
+    def _service_files(self, loaded: Loaded, plan: Plan) -> ServiceFiles:
+        """What keeps the files of its group in this service's directory."""
+        spec = loaded.spec
+        group = spec.service_group
+
+        def read(name: str) -> bytes | None:
+            file = None if self._files is None else self._files.read(group, name)
+            return None if file is None else file.data
+
+        async def updated(names: list[str]) -> None:
+            if loaded.service is not None:
+                await loaded.service.file_updated(names)
+
+        def opened() -> None:
+            if loaded.service is not None:
+                loaded.service.look()
+
+        paths = ServicePaths.of(self._state_dir, spec.name)
+        return ServiceFiles(spec.name, plan, paths, read, updated, opened)
+
     def _service(self, name: str) -> Service | None:
         loaded = self.loaded.get(name)
         return None if loaded is None else loaded.service
@@ -291,8 +335,11 @@ class Services:
             self._order.tell(service.spec.name)
             self._changed()
 
-    async def _unload(self, name: str) -> None:
+    async def _unload(self, name: str, *, forget: bool) -> None:
+        """Stop it and drop it; with ``forget`` the package goes too when nobody else is of it."""
         loaded = self.loaded[name]
+        if loaded.files is not None:
+            await loaded.files.end()
         if loaded.service is not None:
             await loaded.service.stop()
             self._watchers.pop(name).cancel()
@@ -300,8 +347,23 @@ class Services:
         self._order.drop(name)
         self._order.tell(name)
         self._bad_user.pop(name, None)
+        if forget and loaded.service is not None and not self._has_package_of(loaded):
+            problem = await loaded.service.uninstall()
+            if problem:
+                log.error("service unloaded, but name=%s: %s", name, problem)
+                self._uninstall_problems[name] = problem
         log.info("service unloaded name=%s", name)
         self._changed()
+
+    def _has_package_of(self, gone: Loaded) -> bool:
+        """Whether a loaded service is of the package of one that is not loaded any more."""
+        assert gone.compiled is not None
+        package = package_of(gone.compiled.plan.ident)
+        return any(
+            package_of(loaded.compiled.plan.ident) == package
+            for loaded in self.loaded.values()
+            if loaded.compiled is not None
+        )
 
     def _set_desired(self, name: str, spec: Spec) -> None:
         loaded = self.loaded[name]
@@ -315,12 +377,14 @@ class Services:
         services = [loaded.service for loaded in self.loaded.values() if loaded.service]
         for watcher in self._watchers.values():
             watcher.cancel()
+        await self._end_files()
         await asyncio.gather(*(service.detach() for service in services))
 
     async def stop_all(self) -> None:
         """Stop every service for good, in the reverse of their order; bounded."""
         self._ended = True
         async with self._scanning:
+            await self._end_files()
             await self._order.stop(
                 {name: one.service for name, one in self.loaded.items() if one.service}
             )
@@ -328,11 +392,16 @@ class Services:
                 watcher.cancel()
             self._watchers.clear()
 
+    async def _end_files(self) -> None:
+        await asyncio.gather(*(one.files.end() for one in self.loaded.values() if one.files))
+
     # The view
 
     def refresh(self, census: Census) -> None:
         """Give every service the present view; cheap for those that it does not concern."""
         self._census = census
+        if self._files is not None:
+            self._files.refresh()
         for loaded in self.loaded.values():
             if loaded.service is not None:
                 self._refresh(loaded)
@@ -341,6 +410,8 @@ class Services:
         assert loaded.compiled is not None
         assert loaded.service is not None
         held = self._configs.get(loaded.spec.service_group)
+        if loaded.files is not None:
+            loaded.files.want(self._versions(loaded.spec.service_group))
         try:
             context, decision = self.view(loaded, held)
         except OperatorError as error:
@@ -350,6 +421,15 @@ class Services:
         self._set_problem(loaded, "")
         group = self._census.group(loaded.spec.name, loaded.spec.group)
         loaded.service.update(context, decision, group, self._me, held.version)
+
+    def _bound(self, loaded: Loaded, plan: Plan) -> tuple[Bound, ...]:
+        if loaded.gate is not None:
+            return loaded.gate.look(self._census)
+        spec = loaded.spec  # of a start that is only tried
+        return look(plan, spec.binds, self._census, ready=spec.bind_ready)
+
+    def _versions(self, group: ServiceGroup) -> Mapping[str, str]:
+        return {} if self._files is None else self._files.versions(group)
 
     def config(self, loaded: Loaded, held: Held) -> dict[str, Any]:
         """``cfg`` of one service: all layers, the group's being ``held``.
@@ -389,7 +469,7 @@ class Services:
             cfg=cfg,
             paths=ServicePaths.of(self._state_dir, spec.name),
             sys=self._sys(),
-            bound=(loaded.gate or BindGate(spec, plan)).look(self._census),
+            bound=self._bound(loaded, plan),
             **loaded.compiled.package.context(
                 str(ServicePaths.of(self._state_dir, spec.name).root)
             ),
@@ -446,9 +526,9 @@ class Services:
 
     def _read_user_toml(self, name: str, loaded: Loaded) -> bool:
         """Read ``user.toml`` when it changed; True when the layer is another one now."""
-        file = ServicePaths.of(self._state_dir, name).user_toml
         try:
-            found = file.stat()
+            # Asked each second for each service: without a Path, which costs ten times the stat.
+            found = os.stat(f"{self._state_dir}/svc/{name}/user.toml")
             signature = (found.st_mtime_ns, found.st_size)
         except FileNotFoundError:
             signature = None

@@ -24,7 +24,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sup import __version__, attach, logs
+from sup import __version__, attach, events, logs
 from sup.api import Api
 from sup.edge import memory
 from sup.edge.launcher_client import LauncherError, LauncherHost
@@ -32,6 +32,7 @@ from sup.edge.processes import LocalHost, reap_orphans
 from sup.errors import ExitCode, OperatorError
 from sup.gateway import Gateway, check_socket_path, listen_tcp
 from sup.group_configs import GroupConfigs
+from sup.group_files import GroupFiles
 from sup.model import departure
 from sup.model.census import Census, CensusMaker
 from sup.model.config_layers import lookup
@@ -103,6 +104,7 @@ async def run(options: SupervisorOptions) -> int:
             advertise=options.advertise,
             peers=options.peers,
             tags={},
+            owner_pid=0 if launcher is None else int(launcher.hello["pid"]),
             config=gossip_config(options),
         ),
         ready=ready,
@@ -151,6 +153,7 @@ class Supervisor:
         self.ring = ring
         self.started = time.monotonic()
         self.configs = GroupConfigs(ring)
+        self.files = GroupFiles(ring)
         self.census = Census()
         self.departed: dict[bytes, departure.Departure] = {}
         self.problems: dict[str, str] = {}
@@ -170,6 +173,7 @@ class Supervisor:
             self._telling.wish,
             # Jitter alone is drawn from it: no decision that must replay depends on it.
             random.Random(),
+            files=self.files,
             host=launcher or LocalHost(),
         )
         api = Api(self)
@@ -185,6 +189,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Serve until told to end, then stop the services and leave the ring."""
+        events.hold(True)
         await self.gateway.open()
         await self.reports.open()
         try:
@@ -194,6 +199,7 @@ class Supervisor:
                     await self.services.check_start(self.options.service)
                 self.services.write_spec(self.options.service)
             self.refresh()
+            events.tell("supervisor", "", f"started, version {__version__}, {self.ring.name}")
             log.info(
                 "supervisor started version=%s name=%s member=%s ring=%s address=%s",
                 __version__,
@@ -210,6 +216,7 @@ class Supervisor:
                 await attach.claim(self.launcher, self.services)
                 await self.launcher.ready()
             await self._serve()
+            events.tell("supervisor", "", "ends")
             if self.detached:
                 await self.services.detach_all()
             else:
@@ -220,6 +227,7 @@ class Supervisor:
             await self.services.detach_all()
             raise
         finally:
+            events.hold(False)
             if not self.detached:  # who is back in a moment has not left
                 await self.ring.leave()
             await self.reports.close()

@@ -72,7 +72,8 @@ class CliApi(FakeApi):
         return {"services": list(self.services_now)}
 
     def census(self) -> dict[str, Any]:
-        return {"groups": {"web.default": {"members": [], "config_version": "v1"}}}
+        group = {"service": "web", "group": "default", "members": [], "config_version": "v1"}
+        return {"groups": {"web.default": group}}
 
     def group_config(self, group: str) -> dict[str, Any]:
         return {

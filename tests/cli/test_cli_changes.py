@@ -160,6 +160,57 @@ def test_start_bind_is_checked_here_and_sent(
     assert (request["binding_mode"], request["bind_ready"]) == ("relaxed", False)
 
 
+def test_file_put_list_rm(sup: Sup, state_dir: Path, api: CliApi, tmp_path: Path) -> None:
+    """The file's own name is used unless another is given; bytes go as they are."""
+    file = tmp_path / "ca.pem"
+    file.write_bytes(b"\x00\xff")
+    assert sup("file", "put", "web.default", str(file)).out == (
+        "ca.pem is on its way to web.default, version v\n"
+    )
+    assert sup("file", "put", "web.default", str(file), "--name", "x").code == 0
+    assert sup("file", "rm", "web.default", "x").out == "x is taken back from web.default\n"
+    assert api.calls == [
+        ("put", "web.default", "ca.pem", b"\x00\xff"),
+        ("put", "web.default", "x", b"\x00\xff"),
+        ("rm", "web.default", "x"),
+    ]
+    assert "ca.pem  5      ab" in sup("file", "list", "web.default").out
+    assert sup("file", "rm", "web.default", "none").code == ExitCode.FAILED
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        (("put", "web.default", "-"), "--name"),
+        (("put", "web.default", "/no/such/file"), "No such file"),
+        (("put", "web.default", "/etc/passwd", "--name", ".hidden"), "not beginning with '.'"),
+        (("put", "web.default", "/etc/passwd", "--name", "a/b"), "can't be used"),
+    ],
+)
+def test_file_put_mistake_sends_nothing(
+    sup: Sup, state_dir: Path, api: CliApi, args: tuple[str, ...], hint: str
+) -> None:
+    """What can be seen here is refused here."""
+    done = sup("file", *args)
+    assert done.code == ExitCode.BAD_INPUT
+    assert hint in done.one_line()
+    assert api.calls == []
+
+
+def test_stop_unload_whose_uninstall_hook_failed_is_exit_1(
+    sup: Sup, state_dir: Path, api: CliApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service is gone either way; the operator hears what is left of it."""
+
+    async def unload(name: str) -> dict[str, str]:
+        return {"service": name, "result": "unloaded", "problem": "uninstall hook timed out"}
+
+    monkeypatch.setattr(api, "unload_service", unload)
+    done = sup("stop", "web", "--unload")
+    assert done.code == ExitCode.FAILED
+    assert done.one_line() == "sup: web is unloaded, but its uninstall hook timed out"
+
+
 def test_start_held_says_what_it_waits_for(
     sup: Sup, state_dir: Path, api: CliApi, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +290,25 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     # It would replace this very process by a launcher of more of the same.
     monkeypatch.setattr("sup.attach.become_launcher", lambda *_: None)
     return found
+
+
+def test_run_becomes_the_launcher_only_as_a_program(
+    sup: Sup, started: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller in the same process keeps it; the command itself is replaced by the launcher."""
+    became: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("sup.attach.become_launcher", lambda *args: became.append(args))
+    sup("run", "--state-dir", str(tmp_path))
+    assert became == []
+    monkeypatch.setattr("sup.cli.Program.is_sup", True)
+    sup("run", "--state-dir", str(tmp_path), "--no-launcher")
+    assert became == []
+    sup("run", "--state-dir", str(tmp_path))
+    assert became == [(tmp_path, "text")]
+    monkeypatch.setenv("SUP_LAUNCHER_FD", "3")
+    sup("run", "--state-dir", str(tmp_path))
+    assert len(became) == 1
+    assert [options.launcher_fd for options in started] == [None, None, None, 3]
 
 
 def test_run_defaults(sup: Sup, started: list[Any], tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_maintenance_incomplete_is_bad_input(
     assert done.one_line()
 
 
-def test_services_all_and_unhealthy(
+def test_services_ring_local_and_unhealthy(
     sup: Sup, state_dir: Path, api: CliApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ring's services with host, health and output; the filter leaves what needs a look."""
@@ -167,12 +167,12 @@ def test_services_all_and_unhealthy(
     ]
     group = {"service": "web", "group": "default", "members": rows, "config_version": ""}
     monkeypatch.setattr(api, "census", lambda: {"groups": {"web.default": group}}, raising=False)
-    done = sup("services", "--all")
+    done = sup("services")
     for text in ("anna", "bert", "no route", "vacuum", "web.default"):
         assert text in done.out
-    bad = json.loads(sup("services", "--all", "--unhealthy", "--json").out)["services"]
+    bad = json.loads(sup("services", "--unhealthy", "--json").out)["services"]
     assert [row["name"] for row in bad] == ["bert", "carl"]
     api.services_now = (WEB, {**WEB, "service": "db", "health": "ok"})
-    local = json.loads(sup("services", "--unhealthy", "--json").out)["services"]
+    local = json.loads(sup("services", "--local", "--unhealthy", "--json").out)["services"]
     assert [row["service"] for row in local] == ["web"]
-    assert "no answer on port 80" in sup("services", "--wide").out
+    assert "no answer on port 80" in sup("services", "--local", "--wide").out

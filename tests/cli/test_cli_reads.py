@@ -139,7 +139,7 @@ def test_reads_hostile_names_print_nothing_but_text(
     row = {**WEB, "output": HOSTILE, "reason": HOSTILE, "package": HOSTILE}
     member = {**api.members()["members"][0], "name": HOSTILE}
     told = {"name": HOSTILE, "member_id": "0", "state": "alive", "process": HOSTILE, "health": "ok"}
-    group = {"members": [told], "config_version": HOSTILE}
+    group = {"service": "web", "group": "g", "members": [told], "config_version": HOSTILE}
     status = {**api.status(), "warnings": [HOSTILE], "services": [row]}
     monkeypatch.setattr(api, "members", lambda: {"members": [member]})
     monkeypatch.setattr(api, "census", lambda: {"groups": {"web.default": group}})
@@ -147,7 +147,14 @@ def test_reads_hostile_names_print_nothing_but_text(
     monkeypatch.setattr(api, "status", lambda: status)
     config = {**api.group_config("g"), "version": "v", "author": HOSTILE, "config": {"a": HOSTILE}}
     monkeypatch.setattr(api, "group_config", lambda group: config)
-    for words in (["members"], ["census"], ["services"], ["status"], ["config", "show", "web.g"]):
+    for words in (
+        ["members"],
+        ["census"],
+        ["services"],
+        ["services", "--local"],
+        ["status"],
+        ["config", "show", "web.g"],
+    ):
         for form in ([], ["--json"]):
             done = sup(*words, *form)
             assert done.code == 0, done.err

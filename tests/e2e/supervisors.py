@@ -80,7 +80,7 @@ class Supervisor:
         return sum(member["state"] == "alive" for member in answer["members"])
 
     def service(self, name: str) -> dict[str, Any]:
-        answer = self.json("services") or {"services": []}
+        answer = self.json("services", "--local") or {"services": []}
         return next((s for s in answer["services"] if s["service"] == name), {})
 
     def launcher(self) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def test_backend_waits_for_its_database_and_follows_its_members(tmp_path, ports,
     """
     (database / "default.toml").write_text("port = 5432\n")
     a = member(tmp_path / "a", ports[0])
-    b = member(tmp_path / "b", ports[1], "--peer", f"127.0.0.1:{ports[0]}")
+    # Without a launcher, for SIGKILL to be the death of all of it.
+    b = member(tmp_path / "b", ports[1], "--peer", f"127.0.0.1:{ports[0]}", "--no-launcher")
     rendered = a.state_dir / "svc/backend/config/dbs.conf"
     with supervisors(a, b):
         wait_for("two members", lambda: a.alive_members() == 2, 20)

@@ -62,8 +62,8 @@ def pair(tmp_path: Path, ports: list[int], package_dir: Path) -> tuple[Superviso
 
 
 def seen(member: Supervisor, service: str = "web") -> dict[str, Any]:
-    """What ``sup services --all`` says there of the service."""
-    answer = member.json("services", "--all") or {"services": []}
+    """What ``sup services`` says there of the service."""
+    answer = member.json("services") or {"services": []}
     return next((s for s in answer["services"] if s["service"] == service), {})
 
 
@@ -89,7 +89,7 @@ def test_health_critical_is_seen_remotely_in_time_with_output_and_age(tmp_path, 
             assert row["output"].strip() == "it hurts"
             assert abs(time.time() - row["health_since_s"]) < 10
             assert not row["ready"]
-            assert "it hurts" in b.sup("services", "--all", "--unhealthy").stdout
+            assert "it hurts" in b.sup("services", "--unhealthy").stdout
             ill.unlink()
             wait_for("b sees web ok again", lambda: seen(b).get("health") == "ok")
         a.kill()
@@ -229,9 +229,10 @@ def test_supervisor_that_was_stopped_blames_no_service(tmp_path, ports):
         for _ in range(2):
             count = begun.stat().st_size
             wait_for("a check runs", lambda count=count: begun.stat().st_size > count)
-            os.kill(a.pid, signal.SIGSTOP)
+            supervisor = int(a.launcher().get("supervisor_pid") or a.pid)
+            os.kill(supervisor, signal.SIGSTOP)
             time.sleep(3.0)
-            os.kill(a.pid, signal.SIGCONT)
+            os.kill(supervisor, signal.SIGCONT)
             time.sleep(1.5)
             row = a.service("web")
             assert (row["health"], row["health_since_s"]) == ("ok", since_s)

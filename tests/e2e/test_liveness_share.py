@@ -64,10 +64,7 @@ def test_liveness_bad_everywhere_restarts_one_of_three_at_a_time(tmp_path: Path,
         wait_for(
             "h0 sees three ok",
             lambda: (
-                [
-                    m["health"]
-                    for m in (members[0].json("services", "--all") or {"services": []})["services"]
-                ]
+                [m["health"] for m in (members[0].json("services") or {"services": []})["services"]]
                 == ["ok"] * 3
             ),
         )

@@ -26,6 +26,9 @@ class FakeApi:
     """Service to directory of its log; one that is taken out is unloaded."""
     streams: LogStreams = field(default_factory=LogStreams)
 
+    async def fresh(self) -> None:
+        pass
+
     def status(self) -> dict[str, Any]:
         return {"version": "0.1.0", "name": "anna"}
 
@@ -90,6 +93,20 @@ class FakeApi:
             "result": "accepted",
         }
 
+    def group_files(self, group: str) -> dict[str, Any]:
+        row = {"name": "ca.pem", "bytes": 5, "sha256": "ab", "version": "v", "author": "anna"}
+        return {"group": group, "files": [{**row, "stamp_s": 1}]}
+
+    async def put_file(self, group: str, name: str, data: bytes) -> dict[str, Any]:
+        self.calls.append(("put", group, name, data))
+        return {"group": group, "name": name, "version": "v", "result": "accepted"}
+
+    async def remove_file(self, group: str, name: str) -> dict[str, Any]:
+        self.calls.append(("rm", group, name))
+        if name == "none":
+            raise NotFoundError(f"{group} has no file 'none'; known: ca.pem")
+        return {"group": group, "name": name, "result": "removed"}
+
     async def start_service(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self.calls.append(("start", dict(request)))
         return {"service": request.get("name")}
@@ -110,12 +127,19 @@ class FakeApi:
     def service(self, name: str) -> dict[str, Any]:
         raise NotFoundError(f"no service {name}; loaded: none")
 
+    async def upgrade(self) -> dict[str, Any]:
+        self.calls.append(("upgrade",))
+        return {"result": "upgrading", "from": "1", "to": "2", "launcher": None}
+
     def reset_failed(self, name: str) -> dict[str, Any]:
         self.calls.append(("reset_failed", name))
         return {"service": name, "result": "reset"}
 
     async def restart_service(self, name: str) -> dict[str, Any]:
         raise NotFoundError(f"no service {name}; loaded: none")
+
+    async def suitability(self, name: str) -> dict[str, Any]:
+        return {"service": name, "suitability": 7}
 
     async def unload_service(self, name: str) -> dict[str, Any]:
         raise OperatorError("too slow", ExitCode.TIMED_OUT)

@@ -146,7 +146,8 @@ asyncio.Runner(loop_factory=uvloop.new_event_loop).run(main())
 def test_open_without_connection_does_not_import_aiohttp(tmp_path: Path) -> None:
     """The HTTP code is loaded by the first connection, and that connection is answered."""
     (tmp_path / "tests_api.py").write_text(
-        "class Api:\n    def __getattr__(self, name):\n        return lambda *a, **k: {}\n"
+        "class Api:\n    async def fresh(self): pass\n"
+        "    def __getattr__(self, name):\n        return lambda *a, **k: {}\n"
     )
     path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     done = subprocess.run(

@@ -218,6 +218,19 @@ def test_engine_files_are_bounded_in_size_and_count(engine: LogEngine, tmp_path:
     assert (tmp_path / "a.log").stat().st_size <= 20_000
 
 
+def test_engine_fewer_files_than_before_removes_the_surplus(
+    engine: LogEngine, tmp_path: Path
+) -> None:
+    """A lowered count frees the disk at the next rotation."""
+    for number in range(1, 6):
+        (tmp_path / f"a.log.{number}").write_bytes(b"old\n")
+    fd = engine.open(Target(tmp_path, max_bytes=16384, files=3))
+    write_all(fd, b"some words on a line\n" * 500)
+    os.close(fd)
+    assert engine.stop()
+    assert [path.name for path in rotated(tmp_path)] == ["a.log.2", "a.log.1"]
+
+
 def test_engine_one_file_is_begun_anew(engine: LogEngine, tmp_path: Path) -> None:
     """``files`` = 1 keeps no history."""
     fd = engine.open(Target(tmp_path, max_bytes=16384, files=1, line_bytes_max=500))

@@ -69,6 +69,11 @@ def db(*members: CensusMember, ready: bool = False) -> Bound:
         ({"state": "left"}, False, "no member of db.default is alive (host-1 is left)"),
         ({"process": "down"}, False, "no member of db.default is alive (host-1 is down)"),
         ({"process": "failed"}, False, "no member of db.default is alive (host-1 is failed)"),
+        (
+            {"maintenance": "new disk"},
+            False,
+            "no member of db.default is alive (host-1 is in maintenance)",
+        ),
         ({"process": "adopted"}, True, ""),
         ({"process": "starting"}, True, "no member of db.default is up (host-1 is starting)"),
         ({"process": "backoff"}, True, "no member of db.default is up (host-1 is backoff)"),
@@ -185,6 +190,7 @@ _members = st.lists(
         state=st.sampled_from(STATES),
         process=st.sampled_from(PROCESSES),
         health=st.sampled_from(Health),
+        maintenance=st.sampled_from(["", "new disk"]),
         exports=st.dictionaries(st.sampled_from(["port", "host", "x"]), st.integers()),
     ),
     max_size=6,
@@ -200,6 +206,7 @@ def test_look_never_shows_who_is_not_live(members: list[CensusMember], ready: bo
     for one in bound.members:
         assert one.state in ("alive", "suspect")
         assert one.process not in ("down", "failed")
+        assert not one.maintenance
         assert {"port", "host"} <= set(one.exports)
     if not bound.problem:
         assert any(m.process in ("up", "adopted") for m in bound.members)

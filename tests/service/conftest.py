@@ -90,13 +90,11 @@ class Workshop:
         self.package_dir.mkdir(exist_ok=True)
         (self.package_dir / "plan.toml").write_text(f'[package]\nname = "web"\n{plan}')
         for name, text in files.items():
-            path = self.package_dir / name.replace("__", "/").replace(
-                "health_check", "health-check"
+            folder, _, file = name.partition("__")
+            # A hook's name has dashes, which a keyword can't have.
+            path = (
+                self.package_dir / folder / (file.replace("_", "-") if folder == "hooks" else file)
             )
-            for probe in ("startup", "liveness"):
-                path = path.with_name(path.name.replace(f"{probe}_check", f"{probe}-check"))
-            path = path.with_name(path.name.replace("post_stop", "post-stop"))
-            path = path.with_name(path.name.replace("post_run", "post-run"))
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
             if name.startswith("hooks"):

@@ -59,6 +59,18 @@ async def test_since_beyond_the_followers_answers_without_waiting() -> None:
         assert (await one)[1] == 1
 
 
+async def test_since_is_answered_when_the_supervisor_ends() -> None:
+    """Who follows does not hold up an end, neither those that wait nor who asks from then on."""
+    asked = asyncio.create_task(events.since(0, wait_s=20))
+    await asyncio.sleep(0.01)
+    events.hold(False)
+    try:
+        assert await asked == ([], 0, 0)
+        assert await events.since(0, wait_s=20) == ([], 0, 0)
+    finally:
+        events.hold(True)
+
+
 def test_tell_never_raises(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

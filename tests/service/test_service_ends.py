@@ -13,6 +13,7 @@ from tests.service.conftest import Workshop, until
 from sup.edge.processes import Exit
 from sup.edge.state_files import read_sealed
 from sup.model.backoff import Backoff
+from sup.model.death_tally import decode_tally
 from sup.model.health import Health
 from sup.model.plan import ServicePlan
 from sup.model.process_state import Event
@@ -90,11 +91,13 @@ async def test_service_deaths_outlive_the_supervisor(workshop: Workshop) -> None
     """The tally is on disk: a crash loop stays visible after a restart of the supervisor."""
     workshop.package(plan='[service]\nrestart = "on-abnormal"', hooks__run="kill -SEGV $$")
     first = workshop.up(backoff=Backoff(0.1, 60, 60))
-    await until(lambda: first.status().tally.total >= 2)
+
+    def written() -> bool:
+        tally = decode_tally(read_sealed(workshop.paths.tally, "tally")[0] or b"")
+        return tally is not None and tally.total >= 2
+
+    await until(written)
     await first.detach()
-    data, problem = read_sealed(workshop.paths.tally, "tally")
-    assert data
-    assert not problem
     second = workshop.up(backoff=Backoff(30, 60, 60))
     await until(lambda: is_in(second, "backoff"))
     tally = second.status().tally
@@ -190,7 +193,7 @@ async def test_ends_status_that_nobody_saw_is_a_failure_and_says_so(tmp_path: Pa
     """An adopted process without a launcher: not a success, so on-failure starts it again."""
     plan = ServicePlan(restart="on-failure")
     ends = Ends("web", plan, tmp_path / "tally", Backoff(), random.Random(1))
-    after = await ends.ended(Exit(), 5.0, Fingerprint("a", "b"))
+    after = ends.ended(Exit(), 5.0, Fingerprint("a", "b"))
     assert after.event is Event.EXITED
     assert ends.cause is Cause.UNKNOWN
     assert "nobody saw how: taken for a failure" in after.reason

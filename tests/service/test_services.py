@@ -7,7 +7,9 @@ import random
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
+from tests.service.conftest import until
 
 from sup.errors import ConflictError, OperatorError
 from sup.group_configs import Held
@@ -88,6 +90,41 @@ async def test_services_topology_that_fails_is_that_services_problem(
     services = with_plugins(tmp_path, odd=topology)
     loaded = await services.wish(Spec(name="web", command=["sleep", "60"], topology="odd"))
     assert problem in loaded.problem
+    await services.stop_all()
+
+
+async def test_services_unload_of_the_last_of_a_package_uninstalls_it(tmp_path: Path) -> None:
+    """Neither a reload nor the unloading of one of two does; a failure is answered."""
+    services = with_plugins(tmp_path)
+    package = tmp_path / "package"
+    for hook, text in (("run", "exec sleep 60"), ("uninstall", "echo left > gone; exit 3")):
+        path = package / "hooks" / hook
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    (package / "plan.toml").write_text('[package]\nname = "web"\n')
+    one = Spec(name="one", package_dir=str(package))
+    two = Spec(name="two", package_dir=str(package))
+
+    def gone(name: str) -> bool:
+        return (tmp_path / "svc" / name / "gone").exists()
+
+    async def up(name: str) -> None:
+        service = services.loaded[name].service
+        assert service is not None
+        await until(lambda: service.status().process == "up")
+
+    await services.wish(one)
+    await services.wish(two)
+    await up("one")
+    await up("two")
+    await services.wish(msgspec.structs.replace(one, health_interval=3.0))
+    await up("one")
+    assert not gone("one")
+    assert await services.unwish("one") == ""
+    assert not gone("one")
+    assert await services.unwish("two") == "uninstall hook exited with code 3"
+    assert gone("two")
     await services.stop_all()
 
 

@@ -56,9 +56,9 @@ FLOORS: dict[int, str] = {
     # Assembly, and the façade for plugins.
     8: """
         sup.ring sup.service sup.service_* sup.services sup.group_configs sup.plugins sup.plugin_api
-        sup.attach sup.maintenance sup.api_health sup.report_socket
+        sup.attach sup.maintenance sup.api_health sup.report_socket sup.group_files
         sup.testing sup.testing.* sup.gateway sup.gateway_* sup.routes sup.control sup.api sup.logs
-        sup.start_order sup.defaults sup.events sup.log_streams sup.options sup.pace sup.supervisor
+        sup.start_order sup.defaults sup.events sup.log_* sup.options sup.pace sup.supervisor
         sup.simulation
         sup.simulation_plot
     """,

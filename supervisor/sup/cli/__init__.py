@@ -36,6 +36,8 @@ COMMANDS = {
     "events": "Show what happened to this host's services lately.",
     "logs": "Show what services wrote.",
     "config": "Apply and show the configuration of a service group.",
+    "file": "Give files to the members of a service group.",
+    "upgrade": "Replace the supervisor's code; the services run on.",
     "depart": "Declare a dead member to have left for good.",
     "plugin": "Show the plugins that are installed.",
     "demo": "Watch three supervisors form a ring and run a service.",
@@ -111,8 +113,15 @@ def cli() -> None:
     """
 
 
+class Program:
+    """Whether this process is the ``sup`` command itself, so that it may be replaced."""
+
+    is_sup = False
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the right code."""
+    Program.is_sup = args is None
     _open_closed_streams()
     sys.exit(run_command_line(args))
 

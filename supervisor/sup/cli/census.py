@@ -11,6 +11,7 @@ from sup.cli.names import group_names
 from sup.cli.options import read_options
 from sup.cli.output import show, since, table
 from sup.errors import NotFoundError
+from sup.model.plain_text import one_line
 
 
 @click.command()
@@ -53,5 +54,10 @@ def view(answer: dict[str, Any]) -> str:
         ]
         header = ("MEMBER", "ID", "STATE", "PROCESS", "HEALTH", "SINCE", "CONFIG", "PACKAGE")
         title = name + (f", configuration {version}" if version else "")
-        parts.append(f"{title}\n{table(header, rows)}")
+        away = [
+            f"{m['name']}: in maintenance: {one_line(m['maintenance'])}"
+            for m in group["members"]
+            if m.get("maintenance")
+        ]
+        parts.append("\n".join([title, table(header, rows), *away]))
     return "\n\n".join(parts)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sup.cli import Program
 from sup.cli.options import (
     SecondsRange,
     service_from,
@@ -41,7 +42,12 @@ Examples:
 \b
 Signals:
   SIGTERM, SIGINT    stop the services, leave the ring, exit 0
+  SIGHUP             as 'sup upgrade': new code, same services
   SIGKILL            the services go on; the next 'sup run' on the state directory takes them over
+
+\b
+The process that you start is the launcher, a small parent of the services. The supervisor is
+its child: killed or crashed, it is started again and manages the same processes as before.
 
 \b
 Exit codes:
@@ -248,7 +254,12 @@ def _launcher_fd() -> int | None:
 
 def _supervise(options: SupervisorOptions, *, launcher: bool) -> int:
     """Give the process to the launcher, or to the supervisor until it ends."""
-    if "SUP_CHECK_ONLY" not in os.environ and launcher and options.launcher_fd is None:
+    if (
+        launcher
+        and Program.is_sup  # whoever calls this from a program of their own keeps their process
+        and options.launcher_fd is None
+        and "SUP_CHECK_ONLY" not in os.environ
+    ):
         from sup.attach import become_launcher
 
         become_launcher(options.state_dir, options.log_format)

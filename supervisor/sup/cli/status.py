@@ -50,6 +50,12 @@ def view(status: dict[str, Any]) -> str:
         f"address    {status['advertise']}",
         f"state      {status['state_dir']}",
     ]
+    launcher = status.get("launcher")
+    if launcher and launcher.get("starts", 1) > 1:
+        lines.append(
+            f"launcher   pid {launcher['pid']}, {launcher['starts'] - 1} restarts of the"
+            f" supervisor, which last ended with {launcher['last_exit'] or 'an upgrade'}"
+        )
     plugins = [plugin["name"] for plugin in status.get("plugins", [])]
     if plugins:
         lines.append(f"plugins    {', '.join(plugins)}")

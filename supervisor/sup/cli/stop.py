@@ -8,6 +8,7 @@ from sup.cli.client import CHANGE_SECONDS, Client, segment
 from sup.cli.names import service_names
 from sup.cli.options import client_options, json_option
 from sup.cli.output import echo_json
+from sup.errors import ExitCode, OperatorError
 
 
 @click.command()
@@ -28,5 +29,7 @@ def command(client: Client, name: str, unload: bool, as_json: bool) -> None:
         answer = client.post(f"{path}/stop")
     if as_json:
         echo_json(answer)
-    else:
+    if unload and answer.get("problem"):
+        raise OperatorError(f"{name} is unloaded, but its {answer['problem']}", ExitCode.FAILED)
+    if not as_json:
         click.echo(f"{name} is {'unloaded' if unload else 'stopped'}")

@@ -30,6 +30,8 @@ FILES = {
     "tasks_max": "pids.max",
     "cpu_weight": "cpu.weight",
 }
+TAG_DIGITS = 16
+"""Hexadecimal digits of a tag (``process_tree``), by which our directory is named."""
 DEPTH_MAX = 8
 """How deep groups that a service made in its own are removed."""
 GROUPS_MAX = 4096
@@ -55,6 +57,7 @@ def delegated(environment: Mapping[str, str], state_dir: str) -> str:
     path = _own_path()
     if not mount or path is None:
         return ""
+    path = home(path, name)
     directory = mount + path.rstrip("/")
     if not _usable(directory):
         return ""
@@ -67,12 +70,21 @@ def delegated(environment: Mapping[str, str], state_dir: str) -> str:
     return directory + name if path == "/" and namespace != HOST_NAMESPACE else ""
 
 
+def home(path: str, name: str) -> str:
+    """Where a launcher was before it moved itself: after an upgrade it is in its own group."""
+    path = path.removesuffix(f"/{OWN}") if path.endswith(f"/{OWN}") else path
+    return path.removesuffix(name) or "/"
+
+
 class Cgroups:
     """The groups of the services below ``root``; empty ``root``: there are none."""
 
     def __init__(self, root: str) -> None:
         self.root = root
         self.controllers: frozenset[str] = frozenset()
+        name = os.path.basename(root).removeprefix("sup.")
+        self.made = len(name) == TAG_DIGITS and not name.strip("0123456789abcdef")
+        """Whether ``root`` is a directory of ours in what was given; a unit's own is systemd's."""
 
     def begin(self) -> str:
         """Move this process out of the way and hand controllers on; what could not be done, or
@@ -90,7 +102,7 @@ class Cgroups:
             return f"cgroup {own} can't be used: {error.strerror}"
         problem = ""
         above = os.path.dirname(self.root)
-        for name in CONTROLLERS:
+        for name in CONTROLLERS if self.made else ():
             # Ours may be below what was delegated; there it may need handing on first.
             if name not in there and name in _read(f"{above}/cgroup.controllers").split():
                 try:
@@ -129,8 +141,10 @@ class Cgroups:
         return directory, os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC), warnings
 
     def end(self) -> None:
-        """Go back to where the subtree is, and remove what is ours of it."""
-        if self.root:
+        """Go back to where the subtree is, and remove what is ours of it; systemd removes a
+        unit's by itself.
+        """
+        if self.root and self.made:
             try:
                 _write(f"{os.path.dirname(self.root)}/cgroup.procs", "0")
             except OSError:

@@ -40,6 +40,8 @@ class HookResult:
     timed_out: bool
     output: str
     elapsed_ms: int
+    stdout: str = ""
+    """Tail of stdout alone, where it was asked for."""
 
     @property
     def ok(self) -> bool:
@@ -70,30 +72,39 @@ async def run_hook(
     timeout_s: float,
     credentials: Credentials | None = None,
     umask: int = UMASK,
+    separate: bool = False,
 ) -> HookResult:
     """Run the hook and wait for its end. Cancelling it kills the hook's whole tree first.
+
+    ``separate`` keeps stdout apart, for a hook whose answer is there: then ``output`` has stdout
+    first and stderr behind it, not as they came.
 
     Raises:
         ProcessError: it could not be executed.
     """
     loop = asyncio.get_running_loop()
     started_s = loop.time()
-    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(read_fd, False)
-    tail = _Tail(read_fd)
-    try:
-        try:
+    with contextlib.ExitStack() as reading, contextlib.ExitStack() as writing:
+        tails, ends = [], []
+        for _ in range(2 if separate else 1):
+            read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+            writing.callback(os.close, write_fd)
+            os.set_blocking(read_fd, False)
+            tail = _Tail(read_fd)
+            reading.callback(tail.close)
+            tails.append(tail)
+            ends.append(write_fd)
+        with writing.pop_all():
             process = await spawn(
                 argv,
                 directory=directory,
                 environment=environment,
                 mark=mark,
-                output=write_fd,
+                output=ends[0],
+                errors=ends[-1],
                 credentials=credentials,
                 umask=umask,
             )
-        finally:
-            os.close(write_fd)
         timed_out = False
         end = Exit()
         try:
@@ -103,14 +114,13 @@ async def run_hook(
             timed_out = True
         finally:
             await process.clear()
-    finally:
-        tail.close()
     return HookResult(
         exit_code=None if timed_out else end.code,
         signal=None if timed_out else end.signal,
         timed_out=timed_out,
-        output=tail.text(),
+        output="".join(tail.text() for tail in tails),
         elapsed_ms=round((loop.time() - started_s) * 1000),
+        stdout=tails[0].text() if separate else "",
     )
 
 

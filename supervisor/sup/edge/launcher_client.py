@@ -73,6 +73,8 @@ class LauncherHost:
         """Ends that were told before the start was answered."""
         self.hello: dict[str, Any] = {}
         """What the launcher answered: its version, pid, watchdog_us, starts, cgroups."""
+        self.is_ready = False
+        """Whether ``ready`` was said: this supervisor has come up."""
         self.lost = asyncio.Event()
         self.detach_asked = asyncio.Event()
         """The launcher is about to be upgraded: let go of everything and exit."""
@@ -213,6 +215,7 @@ class LauncherHost:
     async def ready(self) -> None:
         """The services are in hand again."""
         await self.request("ready", version=__version__)
+        self.is_ready = True
 
     def alive(self) -> None:
         """The event loop turns; for the watchdog."""

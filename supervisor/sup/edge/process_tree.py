@@ -39,6 +39,7 @@ anyone.
 
 TAG_RESOURCE = 10
 """RLIMIT_LOCKS."""
+PF_KTHREAD = 0x00200000
 TAG_BIT = 1 << 62
 SERVICE_BITS, START_BITS = 44, 18
 """Of a tag: which service of this host, and which start of it. 256 services of one host meet in
@@ -48,10 +49,17 @@ their part with a chance of 2e-9, and only a process without a readable mark is 
 class ProcessStat:
     """One line of ``/proc/PID/stat``, as far as it is needed. ``start_ticks`` counts from boot."""
 
-    __slots__ = ("group", "pid", "ppid", "session", "start_ticks", "state")
+    __slots__ = ("group", "kernel", "pid", "ppid", "session", "start_ticks", "state")
 
     def __init__(
-        self, pid: int, ppid: int, group: int, session: int, start_ticks: int, state: str
+        self,
+        pid: int,
+        ppid: int,
+        group: int,
+        session: int,
+        start_ticks: int,
+        state: str,
+        flags: int = 0,
     ) -> None:
         self.pid = pid
         self.ppid = ppid
@@ -59,6 +67,8 @@ class ProcessStat:
         self.session = session
         self.start_ticks = start_ticks
         self.state = state
+        self.kernel = bool(flags & PF_KTHREAD)
+        """A thread of the kernel: it has neither environment nor limits to look at."""
 
     @property
     def dead(self) -> bool:
@@ -113,6 +123,7 @@ def read_stat(pid: int) -> ProcessStat | None:
         int(fields[3]),
         int(fields[19]),
         fields[0].decode("ascii"),
+        int(fields[6]),
     )
 
 
@@ -174,7 +185,7 @@ def find_tree(pid: int, start_ticks: int, mark: str) -> list[ProcessStat]:
     found = {pid} if ours else set()
     for stat in stats.values():
         # Nothing older than the first process descends from it: saves most environment reads.
-        if stat.start_ticks < start_ticks or stat.dead or stat.pid in found:
+        if stat.start_ticks < start_ticks or stat.dead or stat.kernel or stat.pid in found:
             continue
         if (ours and stat.session == pid) or (mark and _carries(stat.pid, mark)):
             found.add(stat.pid)
@@ -189,7 +200,7 @@ def find_marked(prefix: str, *, keep: str = "") -> list[ProcessStat]:
     spared = tag_of_mark(keep) if keep else 0
     found = []
     for stat in all_stats().values():
-        if not stat.dead and stat.pid != os.getpid():
+        if not (stat.dead or stat.kernel or stat.pid == os.getpid()):
             mark = mark_of(stat.pid)
             if mark:
                 if mark.startswith(prefix) and mark != keep:

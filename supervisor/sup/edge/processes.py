@@ -395,9 +395,12 @@ async def spawn(
     credentials: Credentials | None = None,
     umask: int = UMASK,
     fingerprint: str = "",
+    errors: int | None = None,
     limits: ProcessLimits | None = None,
 ) -> LocalProcess:
     """Start a program in a session of its own; ``output`` (not taken over) gets stdout and stderr.
+
+    ``errors`` gets stderr in its place.
 
     Returns when the program is executed; takes a few milliseconds of the loop.
 
@@ -416,7 +419,7 @@ async def spawn(
             os.fsencode(directory),
             stdin=null,
             stdout=output,
-            stderr=output,
+            stderr=output if errors is None else errors,
             credentials=rights(credentials),
             umask=umask,
             limits=[(TAG_RESOURCE, tag, tag), *bounds.numbers()],

@@ -175,8 +175,10 @@ class StateDir:
         self._lock = lock
 
     @classmethod
-    def open(cls, path: Path, ring: str) -> "StateDir":
+    def open(cls, path: Path, ring: str, owner_pid: int = 0) -> "StateDir":
         """Create ``path`` (0700) if it is missing, lock it, and check that it belongs to ``ring``.
+
+        ``owner_pid`` is who must be ended to free it, if that is not this process.
 
         Raises:
             ConflictError: another supervisor holds it, or it belongs to another ring.
@@ -184,7 +186,7 @@ class StateDir:
         """
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = _lock(path / "lock", path)
+            lock = _lock(path / "lock", path, owner_pid or os.getpid())
         except OSError as error:
             raise OperatorError(
                 f"state directory {path}: {error.strerror}; give a writable one with --state-dir",
@@ -271,8 +273,8 @@ class StateDir:
             )
 
 
-def _lock(path: Path, directory: Path) -> int:
-    """Take the flock and write our pid for whoever finds it taken."""
+def _lock(path: Path, directory: Path, owner_pid: int) -> int:
+    """Take the flock and write a pid for whoever finds it taken."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -286,7 +288,7 @@ def _lock(path: Path, directory: Path) -> int:
             " stop it or give another --state-dir"
         ) from None
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    os.pwrite(descriptor, b"%d\n" % owner_pid, 0)
     return descriptor
 
 

@@ -58,7 +58,8 @@ class LogEngine:
         need be.
 
         Bounds of the target:
-            max_bytes: from 16 KiB; more than 1 TiB is taken for that. A file may be longer by one line that came in pieces.
+            max_bytes: from 16 KiB; more than 1 TiB is taken for that. A file may be longer by one
+                line that came in pieces.
             files: 1 to 100, NAME.log included.
             line_bytes_max: 128 to 1 MiB; more than half of ``max_bytes`` is taken for that.
 

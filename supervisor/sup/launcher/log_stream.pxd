@@ -18,6 +18,7 @@ from sup.launcher.log_system cimport (
 
 cdef enum:
     PATH_BYTES_MAX = 4000     # below PATH_MAX, with room for a number
+    FILES_MAX = 100           # as the engine's FILES_RANGE has it
 
 
 cdef struct Stream:
@@ -80,7 +81,10 @@ cdef inline int open_log(Stream* stream) noexcept nogil:
 
 
 cdef inline int rotate_log(Stream* stream) noexcept nogil:
-    """NAME.log becomes NAME.log.1 and so on; the last one goes. Returns an errno or 0."""
+    """NAME.log becomes NAME.log.1 and so on; the last one goes. Returns an errno or 0.
+
+    So do those beyond it, of a time when there were to be more.
+    """
     cdef char source[PATH_BYTES_MAX + 16]
     cdef char target[PATH_BYTES_MAX + 16]
     cdef int number = stream.files - 1
@@ -96,6 +100,10 @@ cdef inline int rotate_log(Stream* stream) noexcept nogil:
             snprintf(source, sizeof(source), b"%s.%d", stream.path, number)
         if rename(source, target) < 0 and errno != ENOENT:
             return errno
+    for number in range(stream.files, FILES_MAX):
+        snprintf(target, sizeof(target), b"%s.%d", stream.path, number)
+        if unlink(target) < 0:
+            break
     count(&stream.rotations, 1)
     return open_log(stream)
 

@@ -555,6 +555,8 @@ class Launcher:
         if at.ending:
             life = "ending"
         self.systemd.status(f"supervisor {life}, {len(at.services)} services")
+        if not at.ever_ready:
+            return
         self.report.write(
             {
                 "pid": os.getpid(),

@@ -20,6 +20,8 @@ DATAGRAM_BYTES_MAX = 4096
 PATH_BYTES_MAX = 107
 CREDENTIALS_BYTES = 12
 """struct ucred: pid, uid, gid."""
+ANCILLARY_BYTES = 64
+"""Room for the credentials and four descriptors; the kernel closes those beyond."""
 
 
 def open_notify(path: str, uid: int, gid: int) -> _socket.socket:
@@ -50,15 +52,21 @@ def open_notify(path: str, uid: int, gid: int) -> _socket.socket:
 def receive(sock: _socket.socket, uid: int) -> bytes | None:
     """One datagram of whom we hear, empty for one of whom we do not; None: there is none."""
     try:
-        data, ancillary, _, _ = sock.recvmsg(DATAGRAM_BYTES_MAX, 64)
+        data, ancillary, _, _ = sock.recvmsg(DATAGRAM_BYTES_MAX, ANCILLARY_BYTES)
     except OSError:
         return None
+    heard = False
     for level, kind, value in ancillary:
-        if level == _socket.SOL_SOCKET and kind == _socket.SCM_CREDENTIALS:
-            sender = int.from_bytes(value[4:8], sys.byteorder)
-            if len(value) >= CREDENTIALS_BYTES and sender in (uid, 0, os.geteuid()):
-                return data
-    return b""
+        if level != _socket.SOL_SOCKET:
+            continue
+        if kind == _socket.SCM_RIGHTS:
+            # Ours from here on, whoever sent them: kept, they would use up our descriptors, and
+            # sd_notify_barrier(3), which systemd-notify calls, waits until they are closed.
+            for at in range(0, len(value) - 3, 4):
+                os.close(int.from_bytes(value[at : at + 4], sys.byteorder))
+        elif kind == _socket.SCM_CREDENTIALS and len(value) >= CREDENTIALS_BYTES:
+            heard = int.from_bytes(value[4:8], sys.byteorder) in (uid, 0, os.geteuid())
+    return data if heard else b""
 
 
 class Systemd:

@@ -9,6 +9,7 @@ can't answer itself.
 from __future__ import annotations
 
 import os
+import select
 import time
 
 TYPE_CHECKING = False
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 PRIORITIES = {"ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
 FILE = "launcher.json"
 LINE_CHARS_MAX = 2000
+PIPE_BUF = 4096
 
 
 def is_journal(environment: Mapping[str, str], fd: int) -> bool:
@@ -37,28 +39,45 @@ class Report:
         self._json = log_format == "json"
         self._journal = is_journal(environment, 2)
         self._last = ""
+        self._stderr = select.poll()
+        self._stderr.register(2, select.POLLOUT)
+        self.dropped = 0
+        """Lines that stderr did not take since it took one."""
 
     def log(self, level: str, text: str) -> None:
         """One line on stderr; what is not printable is replaced."""
+        line = self._line(level, text)
+        try:
+            # A pipe that nobody reads, or a stopped terminal, must not hold the launcher up: one
+            # that is ready takes PIPE_BUF bytes without waiting. Source: pipe(7).
+            if not self._stderr.poll(0):
+                self.dropped += 1
+                return
+            if self.dropped:
+                lost = self._line("WARNING", f"lines of this log dropped: {self.dropped}")
+                line = f"{lost}\n{line}"
+                self.dropped = 0
+            os.write(2, line.encode("utf-8", "replace")[: PIPE_BUF - 1] + b"\n")
+        except OSError:
+            return
+
+    def _line(self, level: str, text: str) -> str:
         text = "".join(c if c.isprintable() else "?" for c in text[:LINE_CHARS_MAX])
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         stamp = f"{stamp}.{int(now * 1000) % 1000:03d}Z"
         if self._json:
-            line = _json(
+            return _json(
                 {"time": stamp, "level": level.lower(), "logger": "sup.launcher", "message": text}
             )
-        else:
-            line = f"{level} sup.launcher: {text}"
-            prefix = f"<{PRIORITIES.get(level, 6)}>" if self._journal else f"{stamp} "
-            line = prefix + line
-        try:
-            os.write(2, line.encode("utf-8", "replace") + b"\n")
-        except OSError:
-            return
+        prefix = f"<{PRIORITIES.get(level, 6)}>" if self._journal else f"{stamp} "
+        return f"{prefix}{level} sup.launcher: {text}"
 
     def write(self, facts: dict[str, object]) -> None:
-        """Replace the file when there is something new; it need not survive a power cut."""
+        """Replace the file when there is something new; it need not survive a power cut.
+
+        Not before a supervisor was ready: until then the directory may be another launcher's.
+        """
         text = _json(facts) + "\n"
         if text == self._last:
             return
@@ -76,7 +95,9 @@ class Report:
         self._last = text
 
     def remove(self) -> None:
-        """The launcher ends."""
+        """The launcher ends; a file that it has not written is another's."""
+        if not self._last:
+            return
         try:
             os.unlink(self._path)
         except OSError:

@@ -5,8 +5,8 @@ Three rules, so that a supervisor that was killed is back at once and no fault m
 1. It had been ready for ``READY_US`` or more: at once.
 2. It had been ready for less: ``READY_US`` after it became ready, so a turn takes at least that.
 3. It never became ready: decorrelated jitter (Brooker, "Exponential Backoff and Jitter", AWS 2015)
-   from ``WAIT_MIN_US`` to ``WAIT_MAX_US`` with a floor that grows by a third each time; a
-   supervisor that becomes ready for ``READY_US`` ends the row.
+   from ``WAIT_MIN_US`` to ``WAIT_MAX_US`` with a floor that grows by a third each time; one that
+   becomes ready ends the row.
 
 Rules 1 and 2 draw on an allowance of ``BURST`` restarts that comes back at one per
 ``REFILL_US``; without any left the wait is until the next one, so in the long run a supervisor that
@@ -50,8 +50,7 @@ class Restarts:
         self.allowance_us = min(BURST * REFILL_US, self.allowance_us + max(0, passed))
         if ready_us is None:
             return self._backoff_us(draw)
-        if ready_us >= READY_US:
-            self.failures = self.previous_us = 0
+        self.failures = self.previous_us = 0
         short = max(0, READY_US - ready_us)
         self.allowance_us -= REFILL_US
         return max(short, -self.allowance_us)

@@ -197,7 +197,7 @@ class State:
         self.supervisor_pid = 0
         self.ready_us = None
         self.kill_supervisor_us = 0
-        if self.upgrading:
+        if self.upgrading and not self.ending:
             return REEXEC
         self.last_exit = f"signal {number}" if code is None else f"code {code}"
         if self.final_code is not None:

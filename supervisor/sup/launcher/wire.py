@@ -98,7 +98,7 @@ def _pack_int(value: int, out: bytearray) -> None:
     elif 0 <= value < 1 << 64:
         out.append(0xCF)
         out += value.to_bytes(8, "big")
-    elif value >= -(1 << 63):
+    elif -(1 << 63) <= value < 0:
         out.append(0xD3)
         out += value.to_bytes(8, "big", signed=True)
     else:

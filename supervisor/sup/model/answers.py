@@ -78,14 +78,20 @@ def census_member_answer(member: CensusMember) -> dict[str, Any]:
     }
 
 
-def census_answer(census: Census, versions: Mapping[str, str]) -> dict[str, Any]:
-    """``/v1/census``; ``versions`` maps group names to the version of their configuration."""
+def census_answer(census: Census, versions: Mapping[str, str], me: str) -> dict[str, Any]:
+    """``/v1/census``; ``versions`` maps group names to the version of their configuration.
+
+    ``me`` is the id of the member that answers; its rows are ``local``.
+    """
     return {
         "groups": {
             name: {
                 "service": group.service,
                 "group": group.group,
-                "members": [census_member_answer(member) for member in group.members],
+                "members": [
+                    {**census_member_answer(member), "local": member.member_id == me}
+                    for member in group.members
+                ],
                 "config_version": versions.get(name, ""),
             }
             for name, group in sorted(census.groups.items())

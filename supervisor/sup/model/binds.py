@@ -150,17 +150,13 @@ def _look(name: str, target: str, wanted: Sequence[str], census: Census, ready: 
 
 
 def _is_there(member: CensusMember) -> bool:
-    return member.present and member.process not in _NOT_THERE and not _maintenance(member)
-
-
-def _maintenance(member: CensusMember) -> bool:
-    return bool(getattr(member, "maintenance", ""))
+    return member.present and member.process not in _NOT_THERE and not member.maintenance
 
 
 def _absence(member: CensusMember) -> str:
     if not member.present:
         return member.state
-    return "in maintenance" if _maintenance(member) else member.process
+    return "in maintenance" if member.maintenance else member.process
 
 
 def _unreadiness(member: CensusMember) -> str:

@@ -50,6 +50,8 @@ class Step(Enum):
     BECOME_UP = "become up"
     """The process has said that it is ready."""
     REFUSE_RESTART = "refuse restart"
+    DEMOTE = "demote"
+    """Stop the process because it must not lead any longer; what comes then is a start like any."""
     RESTART = "restart"
     CONVERGE = "converge"
     """Bring the running process to the configuration of the newest view."""
@@ -79,6 +81,8 @@ class Facts:
     retry_in_s: float = 0.0
     """Time left of the backoff; 0 or less: it is over."""
     fault: Fault | None = None
+    demoted: bool = False
+    """It has lost the leadership and could not give it up by itself: it goes down, held or not."""
     ready: bool = True
     """The process counts as started by its type."""
     mendable: bool = False
@@ -125,6 +129,8 @@ def _come_up(facts: Facts) -> Decision:
 def _stay_up(facts: Facts) -> Decision:
     if facts.fault is not None:
         return Decision(Step.END_FAULTY)
+    if facts.demoted:
+        return Decision(Step.DEMOTE)
     if facts.restart_asked:
         return Decision(Step.REFUSE_RESTART if facts.held else Step.RESTART)
     if facts.state is State.STARTING:

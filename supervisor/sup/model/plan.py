@@ -28,6 +28,7 @@ from sup.model.health_plan import (
     StartupPlan,
     check_probe,
 )
+from sup.model.hook_rules import HookTimes
 from sup.model.process_plan import (
     Condition,
     KillMode,
@@ -110,6 +111,7 @@ class ServicePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitsPlan = LimitsPlan()
     resources: ResourcesPlan = ResourcesPlan()
     log: LogPlan = LogPlan()
+    hooks: HookTimes = HookTimes()
     health: HealthPlan = HealthPlan()
     startup: StartupPlan | None = None
     liveness: LivenessPlan | None = None

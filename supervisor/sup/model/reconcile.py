@@ -71,7 +71,7 @@ def reconcile(desired: Mapping[str, Spec], running: Mapping[str, Spec]) -> list[
     starts: list[Action] = []
     for name in sorted(desired.keys() & running.keys()):
         want, have = desired[name], running[name]
-        if want == have:
+        if want is have or want == have:
             continue
         if msgspec.structs.replace(have, desired=want.desired) != want:
             reloads.append(Reload(name, want))

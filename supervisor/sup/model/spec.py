@@ -24,6 +24,12 @@ SPEC_BYTES_MAX = 64 * 1024
 """A spec holds a command of at most 256 arguments and 64 binds."""
 
 
+FIRST_LINE = b"# A spec of sup. Edit it as you like; the last line says that it is whole.\n"
+LAST_LINE = b"# end\n"
+"""A file that begins with the first and lacks the last was cut off by a crash: TOML alone would
+take what is left for a whole spec."""
+
+
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Desired state of one service. ``binds`` maps a bind of the plan to a ``service.group``.
 
@@ -57,6 +63,11 @@ def parse_spec(data: bytes, file: str) -> Spec:
     Raises:
         OperatorError: one line that names the file and the path of the value.
     """
+    if data.startswith(FIRST_LINE) and not data.rstrip().endswith(LAST_LINE.rstrip()):
+        raise OperatorError(
+            f"{file}: it is cut off, its last line '# end' is missing;"
+            " mend it, or load the service again with 'sup start'"
+        )
     return spec_from(parse_toml(data, file, bytes_max=SPEC_BYTES_MAX), file)
 
 
@@ -104,4 +115,4 @@ def check_spec(spec: Spec, file: str) -> None:
 def format_spec(spec: Spec) -> bytes:
     """The spec as a TOML file that ``parse_spec`` reads back as the same value."""
     table = {k: v for k, v in msgspec.to_builtins(spec).items() if v is not None and v != {}}
-    return tomli_w.dumps(table).encode()
+    return FIRST_LINE + tomli_w.dumps(table).encode() + LAST_LINE
