@@ -509,7 +509,7 @@ MUTANTS = (
                 "            if False:\n                self._ping_req(helper, 0,",
             ),
         ),
-        tests("tests/core/test_old_news.py", "-k", "broken_link"),
+        tests("tests/core/test_detection.py", "-k", "with_every_question"),
     ),
     Mutant(
         0,
@@ -533,13 +533,13 @@ MUTANTS = (
                 "            pass\n",
             ),
         ),
-        tests("tests/scenarios/test_simulator_excuses.py", "-k", "asks_its_suspects"),
+        tests("tests/core/test_detection.py", "-k", "asks_the_suspects"),
     ),
     Mutant(
         0,
         "a step in which the clock jumped is the suspect's",
         (("suspicion.pyx", "            if not suspect.stood:\n", "            if False:\n"),),
-        tests("tests/scenarios/test_simulator_excuses.py", "-k", "clock_jumped"),
+        tests("tests/core/test_protocol.py", "-k", "clock_jumped"),
     ),
     Mutant(
         0,
