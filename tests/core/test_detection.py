@@ -257,6 +257,7 @@ def test_probe_with_nobody_alive_to_ask_asks_the_suspects() -> None:
         node.handle_timeout(now)
         asked += [(where[15], m[2]) for where, ms in sent(node) for m in ms if m[0] == PING_REQ]
     assert (2, short(member_id(1))) in asked
+    assert node.member(member_id(1)).state is MemberState.ALIVE  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("after", [390_000, 410_000])
