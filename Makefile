@@ -59,6 +59,10 @@ run: build ## three supervisors on this machine: sup demo (ARGS=--exit ends by i
 test: lint ## lint, then all tests of the root and of the plugins
 	@$(IN_VENV) $(BIN)/python -m pytest $(PYTEST_ARGS) tests $(wildcard $(PLUGINS:%=%/tests))
 
+.PHONY: chaos
+chaos: build ## tests/chaos in full, some ten minutes (SUP_CHAOS_SEED=N replays)
+	@SUP_CHAOS_LONG=1 $(IN_VENV) $(BIN)/python -m pytest -rP --show-capture=stdout $(PYTEST_ARGS) tests/chaos
+
 .PHONY: lint
 lint: build ## ruff, mypy --strict, cython-lint, stubs against the compiled modules
 	@echo 'lint: ruff'

@@ -211,12 +211,19 @@ class LiveView(PlainView):
         super().ending()
 
 
+VERSION_TAIL = 8
+"""Of a configuration's version: enough to tell one from another."""
+
+
 def _table(members: Sequence[DemoMember]) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 2))
-    for title in ("supervisor", "sees", "service", "health", "configuration", "over HTTP"):
-        table.add_column(title, no_wrap=True)
+    table = Table(box=None, padding=(0, 1))
+    # On a terminal of 80 columns the last column alone is cut.
+    for title, width in (("supervisor", 14), ("sees", 18), ("service", 7), ("health", 8)):
+        table.add_column(title, no_wrap=True, min_width=width)
+    table.add_column("config", no_wrap=True, min_width=VERSION_TAIL)
+    table.add_column("over HTTP", no_wrap=True)
     for member in members:
         look = member.look
         seen = ", ".join(
@@ -230,7 +237,7 @@ def _table(members: Sequence[DemoMember]) -> Table:
             seen or "-",
             _styled(look.process),
             _styled(look.health),
-            look.config_version or "-",
+            look.config_version[-VERSION_TAIL:] or "-",
             _escape(look.greeting or "-"),
         )
     return table

@@ -169,6 +169,7 @@ class ServiceProcesses:
             cgroup=CgroupLimits(**bounds) if bounds else None,
             stop_signal=plan.stop_signal_number,
             stop_timeout_s=plan.stop_timeout,
+            kill_mode=plan.kill_mode,
             notify=rules.listens,
             fingerprint=str(fingerprint),
         )

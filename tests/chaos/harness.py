@@ -30,7 +30,7 @@ from typing import Any
 from tests.e2e.supervisors import Supervisor
 
 from sup.cli.client import Client
-from sup.edge.process_tree import all_stats, find_marked, kill_marked, read_stat, tag_of
+from sup.edge.process_tree import all_stats, find_marked, read_stat, tag_of
 from sup.edge.service_dir import mark_prefix
 from sup.errors import OperatorError
 from sup.model.service_paths import ServicePaths
@@ -46,7 +46,7 @@ while True:
     sys.stdout.flush()
     time.sleep(0.002)
 """
-COUNT_LINE = re.compile(rb"^\S+([ +!])(?:n=(\d+))?(.*)$")
+COUNT_LINE = re.compile(rb"\S{27}(?: n=(\d+)|!.*)")
 
 
 def seeded() -> random.Random:
@@ -99,7 +99,9 @@ class Tree:
         state_dir: Path | None = None,
         prefix: Sequence[str] = (),
         options: Sequence[str] = (),
+        hidden: bool = False,
     ) -> None:
+        """``hidden``: ``prefix`` mounts what the state directory is on for the launcher alone."""
         self.place = place
         self.state_dir = state_dir or place / "state"
         self.run = Supervisor(
@@ -108,6 +110,9 @@ class Tree:
             prefix=prefix,
         )
         self.run.log = place / "sup.log"
+        self.view = self.state_dir
+        """The state directory as the test sees it."""
+        self._hidden = hidden
         self.client = Client(self.state_dir / "control.sock")
         self.wanted: dict[str, bool] = {}
         """Services by name; False: it was stopped."""
@@ -119,6 +124,9 @@ class Tree:
 
     def start(self) -> Tree:
         self.run.start()
+        if self._hidden:
+            self.view = self.run.state_dir = Path(f"/proc/{self.run.pid}/root{self.state_dir}")
+            self.client = Client(self.view / "control.sock")
         until("the supervisor answers", self.answers, 60)
         return self
 
@@ -178,7 +186,7 @@ class Tree:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(found, signal.SIGKILL)
         for prefix in self._prefixes.values():
-            kill_marked(prefix)
+            _end_all(prefix)
 
     def _ours(self, pid: int) -> bool:
         try:
@@ -202,7 +210,7 @@ class Tree:
         for table, values in tables.items():
             lines += [f"[service.{table}]", *(f"{k} = {_toml(v)}" for k, v in values.items())]
         (package / "plan.toml").write_text("\n".join(lines) + "\n")
-        specs = self.state_dir / "specs"
+        specs = self.view / "specs"
         specs.mkdir(parents=True, exist_ok=True)
         spec = f'name = "{name}"\npackage_dir = "{package}"\ndesired = "{"up" if up else "down"}"\n'
         new = specs / f".{name}.new"
@@ -325,7 +333,7 @@ class Tree:
 
     def log_lines(self, name: str) -> list[bytes]:
         """All lines of a service's log, oldest file first."""
-        directory = self.state_dir / "svc" / name / "logs"
+        directory = self.view / "svc" / name / "logs"
 
         def age(file: Path) -> int:
             return int(file.suffix[1:]) if file.suffix != ".log" else 0
@@ -333,16 +341,21 @@ class Tree:
         files = sorted(directory.glob(f"{name}.log*"), key=age, reverse=True)
         return b"".join(file.read_bytes() for file in files).splitlines()
 
-    def counts(self, name: str = "counter") -> list[list[int]]:
-        """The numbers in a counter's log, one list for each start of it."""
+    def counts(self, name: str = "counter", *, torn: int = 0) -> list[list[int]]:
+        """The numbers in a counter's log, one list for each start of it.
+
+        As many lines may be ``torn``: a disk that is full takes a part of one.
+        """
         runs: list[list[int]] = []
         for line in self.log_lines(name):
-            found = COUNT_LINE.match(line)
-            assert found is not None, f"no line of a log: {line!r:.100}"
-            mark, number, rest = found.groups()
-            if mark == b"!" or number is None:
+            found = COUNT_LINE.fullmatch(line)
+            if found is None:
+                torn -= 1
+                assert torn >= 0, f"torn line: {line!r:.100}"
                 continue
-            assert not rest, f"torn line: {line!r:.100}"
+            number = found[1]
+            if number is None:
+                continue
             if number == b"1":
                 runs.append([])
             assert runs, f"the first number is {number!r}"
@@ -372,6 +385,19 @@ def tree(place: Path, **options: Any) -> Iterator[Tree]:
         raise
     finally:
         one.close()
+
+
+def _end_all(prefix: str) -> None:
+    """Kill what carries the marks; stopped first, so that a fork bomb comes to an end, too."""
+    deadline = time.monotonic() + 20
+    while found := find_marked(prefix):
+        running = [stat.pid for stat in found if stat.state in "RS"]
+        number = signal.SIGSTOP if running and time.monotonic() < deadline else signal.SIGKILL
+        for pid in running or [stat.pid for stat in found]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        assert time.monotonic() < deadline + 10, f"can't be killed: {found[:10]}"
+        time.sleep(0.02)
 
 
 def _toml(value: Any) -> str:

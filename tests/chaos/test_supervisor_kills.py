@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.chaos.harness import LONG
 from tests.e2e.supervisors import Supervisor, supervisors, wait_for
 
 from sup.cli.client import Client
@@ -19,7 +20,8 @@ from sup.errors import OperatorError
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-KILLS = int(os.environ.get("SUP_CHAOS_KILLS", "100"))
+KILLS = 100 if LONG else 20
+"""The issue's number takes a minute and a half: it is for ``make chaos``."""
 BACK_S = 2.0
 """The bound of the issue: from the kill to a successor that has the service in hand."""
 SEED = 20261122

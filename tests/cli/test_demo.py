@@ -162,11 +162,16 @@ def test_live_view_shows_every_member(tmp_path: Path, capsys: pytest.CaptureFixt
 
     one = member(tmp_path)
     one.look = demo_ring.Look(
-        answers=True, sees={"anna": "alive", "bert": "dead"}, process="up", greeting="[red]Hi"
+        answers=True,
+        sees={"anna": "alive", "bert": "suspect"},
+        process="up",
+        health="critical",
+        config_version="0660e5e27f445b0000-da95c6db",
+        greeting="[red]Hi",
     )
-    Console(width=120).print(demo_view._table([one]))
+    Console(width=80).print(demo_view._table([one]))
     out = capsys.readouterr().out
-    for text in ("anna running", "1 alive, 1 dead", "up", "[red]Hi"):
+    for text in ("anna running", "1 alive, 1 suspect", "up", "critical", "da95c6db", "[red]Hi"):
         assert text in out
 
 

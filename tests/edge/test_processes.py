@@ -241,6 +241,16 @@ async def test_clear_after_exit_kills_what_was_left_in_the_background(tmp_path: 
     assert find_marked(process.identity.mark) == []
 
 
+async def test_clear_again_the_number_may_be_another_process(tmp_path: Path) -> None:
+    """A second ``clear`` gives the answer of the first and looks for nobody."""
+    process = await shell(tmp_path, "exec sleep 60")
+    both = await asyncio.gather(process.clear(), process.clear())
+    assert both == [[], []]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(process), "_clear", None)
+        assert await process.clear() == []
+
+
 async def test_clear_cancelled_caller_still_kills(tmp_path: Path) -> None:
     """The sweep is finished even when the task that asked for it is cancelled."""
     process = await shell(tmp_path, "exec sleep 60")

@@ -180,6 +180,17 @@ def test_render_all_file_becomes_directory_and_back(paths: ServicePaths) -> None
     assert _tree(paths) == {"config/x": "3"}
 
 
+def test_render_all_directory_in_the_place_of_a_file_is_an_error(paths: ServicePaths) -> None:
+    """The operator's directory is not removed, and no descriptor stays open for it."""
+    (paths.config / "x").mkdir(parents=True)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(OperatorError, match=r"config/x: can't write rendered file: Is a dir"):
+            render_all(_compiled({"config/x": "1"}), {}, paths)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert (paths.config / "x").is_dir()
+
+
 def test_render_all_never_removes_what_a_forged_list_names(paths: ServicePaths) -> None:
     """Lines that lead out of config/ and hooks/ are ignored."""
     render_all(_compiled(FILES), CONTEXT, paths)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import socket
 import sys
 from pathlib import Path
 
 import pytest
-from tests.launcher.conftest import RealLauncher, gone, until
+from tests.launcher.conftest import MARK, RealLauncher, gone, until
 
-from sup.edge.process_tree import read_stat
+from sup.edge.process_tree import find_marked, read_stat
 
 LONG = "exec sleep 600"
 
@@ -175,6 +177,71 @@ def test_stop_by_the_launcher_kills_what_ignores_the_signal(launcher: RealLaunch
     launcher.process.terminate()
     assert launcher.wait() == 0
     assert gone(pid)
+
+
+def test_stop_by_the_launcher_shell_that_dies_first_its_child_may_finish(
+    launcher: RealLauncher,
+) -> None:
+    """The first process is often a shell; what saves the data has all of the stop time-out."""
+    one = launcher.start().ready()
+    child = "trap 'sleep 0.5; echo saved > saved; exit 0' TERM; echo up > up"
+    script = f'sh -c "{child}; while :; do sleep 0.05; done" & wait'
+    one.spawn("db", script, launcher.directory)
+    until((launcher.directory / "up").exists)
+    assert launcher.process is not None
+    launcher.process.terminate()
+    assert launcher.wait() == 0
+    assert (launcher.directory / "saved").exists()
+
+
+def test_stop_by_the_launcher_mixed_signals_the_first_process_alone(
+    launcher: RealLauncher,
+) -> None:
+    """A server's children must not be told: it ends them itself, and what is left is killed."""
+    one = launcher.start().ready()
+    child = "trap 'echo told > told' TERM; echo up > up"
+    script = (
+        "trap 'sleep 0.3; exit 0' TERM;"
+        f' sh -c "{child}; while :; do sleep 0.05; done" & while :; do wait; done'
+    )
+    one.spawn("db", script, launcher.directory, kill_mode="mixed")
+    until((launcher.directory / "up").exists)
+    assert launcher.process is not None
+    launcher.process.terminate()
+    assert launcher.wait() == 0
+    assert not (launcher.directory / "told").exists()
+    assert find_marked(MARK) == []
+
+
+def test_supervisor_dead_while_it_waits_its_answer_is_not_the_nexts(
+    launcher: RealLauncher,
+) -> None:
+    """Requests are numbered by each supervisor from one: a late answer would be another's."""
+    one = launcher.start().ready()
+    one.spawn("db", LONG, launcher.directory)
+    os.kill(launcher.pid, signal.SIGSTOP)
+    one.tell("clear", id=7, name="db")
+    one.die()
+    os.kill(launcher.pid, signal.SIGCONT)
+    two = launcher.ready()
+    until(lambda: find_marked(MARK) == [])
+    for _ in range(8):
+        assert "logs" in two.ask("logs")
+    assert [message for message in two.events if "id" in message] == []
+
+
+def test_launcher_out_of_descriptors_goes_on(launcher: RealLauncher) -> None:
+    """A supervisor that can't be started for lack of them is started when there are some."""
+    one = launcher.start().ready()
+    pid = one.spawn("db", LONG, launcher.directory)["pid"]
+    soft, hard = resource.prlimit(launcher.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(launcher.pid, resource.RLIMIT_NOFILE, (3, hard))
+    one.die()
+    until(lambda: "can't be started" in launcher.log.read_text())
+    resource.prlimit(launcher.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    two = launcher.ready()
+    assert not gone(pid)
+    assert two.ask("signal", name="db", pid=pid, number=0)["sent"]
 
 
 def test_orphans_are_reaped(launcher: RealLauncher) -> None:

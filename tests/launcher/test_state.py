@@ -204,13 +204,17 @@ def test_killing_ends_when_nobody_is_left_or_the_time_is_up() -> None:
 
 
 def test_begin_stop_kills_when_ended_or_when_the_time_is_up() -> None:
-    """What ends early is swept early."""
+    """Of what ends early the rest is looked for, again and again, until the time is up."""
     one = with_service()
     one.services["db"].stop_timeout_us = 10 * SECOND
     one.begin_stop(SECOND)
     assert one.due(5 * SECOND) == []
     one.services["db"].exit = [0, None, False]
-    assert one.due(5 * SECOND) == [(state.SIGKILL_SERVICE, "db")]
+    assert one.due(5 * SECOND) == [(state.ENDED_SERVICE, "db")]
+    assert one.due(5 * SECOND) == []
+    assert one.next_us() == 5 * SECOND + state.LOOK_US
+    assert one.due(one.next_us()) == [(state.ENDED_SERVICE, "db")]
+    assert one.due(12 * SECOND) == [(state.SIGKILL_SERVICE, "db")]
     assert one.due(20 * SECOND) == []
 
 

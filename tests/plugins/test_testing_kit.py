@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import gc
 import os
 import random
 import socket
@@ -103,6 +104,24 @@ def test_forbid_effects_allows_arithmetic_and_seeded_chance() -> None:
         random.Random(7).random()
         datetime.timedelta(seconds=1) * 2
         b"text".hex()
+
+
+def test_forbid_effects_garbage_of_others_is_not_blamed_on_the_block() -> None:
+    """A finalizer that the collector would run in the block is not an effect of the block."""
+
+    class Litter:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            time.time()
+
+    gc.collect()
+    Litter()
+    with forbid_effects():
+        kept = [[number] for number in range(10_000)]
+    assert len(kept) == 10_000
+    assert gc.isenabled()
 
 
 def test_forbid_effects_ends_with_the_block() -> None:

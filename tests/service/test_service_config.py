@@ -66,6 +66,8 @@ async def test_run_hook_change_restarts_although_there_is_a_reconfigure_hook(
         config__web="x",
     )
     service = await up(workshop, port=80)
+    # Up is when its shell is executed; stopped before its first command, it would say nothing.
+    await until(lambda: workshop.log == ["start 80"])
     workshop.view(service, port=81)
     await until(lambda: workshop.log == ["start 80", "start 81"])
     assert workshop.lines("reconfigured") == []

@@ -452,5 +452,6 @@ def _spawn_fields(request: SpawnRequest) -> dict[str, Any]:
         },
         "stop_signal": int(request.stop_signal),
         "stop_timeout_us": round(request.stop_timeout_s * 1_000_000),
+        "kill_mode": request.kill_mode,
         "notify": request.notify,
     }

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import time
-from _signal import SIGKILL, pidfd_send_signal  # type: ignore[import-not-found]
+from _signal import SIGKILL, SIGSTOP, pidfd_send_signal  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ KILL_DEADLINE_S = 5.0
 anyone.
 """
 
+
+CROWD = 32
+"""So many are stopped before they are killed. Each death makes room below RLIMIT_NPROC for a fork,
+so killing alone never comes to an end with a fork bomb; who is stopped does not fork."""
+CROWD_LOOKS = 20
+"""After so many looks a crowd is killed as it is: somebody wakes it, or it can't be stopped."""
 
 TAG_RESOURCE = 10
 """RLIMIT_LOCKS."""
@@ -238,12 +244,23 @@ def kill_tree(pid: int, start_ticks: int, mark: str) -> list[int]:
     return _kill_until_none(lambda: find_tree(pid, start_ticks, mark))
 
 
-def kill_tree_once(pid: int, start_ticks: int, mark: str) -> list[int]:
-    """One look: SIGKILL whoever is found, and return them. Until it returns none, look again."""
+def kill_tree_once(pid: int, start_ticks: int, mark: str, looks: int = 0) -> list[int]:
+    """One look, after ``looks`` before it: SIGKILL whoever is found, or SIGSTOP a crowd that still
+    runs, and return them. Until it returns none, look again.
+    """
     victims = find_tree(pid, start_ticks, mark)
-    for victim in victims:
-        send_signal(victim, SIGKILL)
+    _strike(victims, looks)
     return [victim.pid for victim in victims]
+
+
+def _strike(victims: list[ProcessStat], looks: int) -> None:
+    running = [victim for victim in victims if victim.state in "RS"]
+    if len(victims) >= CROWD and running and looks < CROWD_LOOKS:
+        for victim in running:
+            send_signal(victim, SIGSTOP)
+    else:
+        for victim in victims:
+            send_signal(victim, SIGKILL)
 
 
 def kill_marked(prefix: str, *, keep: str = "") -> list[int]:
@@ -321,13 +338,14 @@ def _with_descendants(found: set[int], stats: dict[int, ProcessStat]) -> list[Pr
 def _kill_until_none(find: Callable[[], list[ProcessStat]]) -> list[int]:
     deadline = time.monotonic() + KILL_DEADLINE_S
     pause_s = 0.002
+    looks = 0
     while True:
         victims = find()
         if not victims:
             return []
         if time.monotonic() >= deadline:
             return [victim.pid for victim in victims]
-        for victim in victims:
-            send_signal(victim, SIGKILL)
+        _strike(victims, looks)
+        looks += 1
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, 0.1)

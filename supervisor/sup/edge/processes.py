@@ -24,7 +24,7 @@ import os
 import secrets
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -163,8 +163,9 @@ class SpawnRequest:
     nice: int | None = None
     cgroup: CgroupLimits | None = None
     stop_signal: int = signal.SIGTERM
-    """With ``stop_timeout_s``: how the launcher stops it when no supervisor is there to do it."""
+    """With the next two: how the launcher stops it when no supervisor is there to do it."""
     stop_timeout_s: float = 10.0
+    kill_mode: str = "group"
     notify: bool = False
     """Whether it gets a ``NOTIFY_SOCKET``."""
     fingerprint: str = ""
@@ -187,6 +188,7 @@ class Process(ABC):
         """Set at each change of ``notifications``; the reader clears it."""
         self._loop = asyncio.get_running_loop()
         self._exited = asyncio.Event()
+        self._clearing: asyncio.Task[list[int]] | None = None
 
     @property
     def pid(self) -> int:
@@ -243,8 +245,15 @@ class Process(ABC):
         die.
 
         Bounded by 2 × ``KILL_DEADLINE_S``; completed even when the caller is cancelled meanwhile.
+        Done once: who calls again gets the same answer, because the pid may be another's by then.
         """
-        return await _finish(self._clear())
+        if self._clearing is None:
+            self._clearing = asyncio.create_task(self._clear())
+        try:
+            return await asyncio.shield(self._clearing)
+        except asyncio.CancelledError:
+            await asyncio.wait([self._clearing])
+            raise
 
     @abstractmethod
     def detach(self) -> None:
@@ -478,9 +487,8 @@ def adopt(identity: ProcessIdentity) -> LocalProcess | None:
         pidfd = os.pidfd_open(identity.pid)
     except OSError:
         return None
-    stat = read_stat(
-        identity.pid
-    )  # after the open: from here on the number can't change hands unseen
+    # After the open: from here on the number can't change hands unseen.
+    stat = read_stat(identity.pid)
     if stat is None or stat.dead or stat.start_ticks != identity.start_ticks:
         os.close(pidfd)
         return None
@@ -587,13 +595,3 @@ def why_not(
     elif number == errno.ENOEXEC:
         why = "it is no program and has no #! line"
     return ProcessError(f"can't start {program}: {why}")
-
-
-async def _finish(work: Coroutine[None, None, list[int]]) -> list[int]:
-    """Run ``work`` to its end even when the caller is cancelled, then pass the cancellation on."""
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

@@ -231,7 +231,7 @@ def render_all(
     try:
         return write_rendered(rendered, paths, owner)
     except OSError as error:
-        where = error.filename or paths.root
+        where = error.filename2 or error.filename or paths.root  # of a rename: its target
         raise OperatorError(
             f"{where}: can't write rendered file: {error.strerror}", ExitCode.FAILED
         ) from error
@@ -401,11 +401,14 @@ def _same(path: Path, data: bytes) -> bool:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
-    with open(descriptor, "rb") as file:
-        try:
+    try:
+        # `open` does not close a descriptor that it refuses, such as a directory's.
+        with open(descriptor, "rb", closefd=False) as file:
             return file.read(len(data) + 1) == data
-        except OSError:
-            return False
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _set_mode(path: Path, mode: int, owner: Owner | None) -> None:

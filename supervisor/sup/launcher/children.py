@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from sup.edge import cgroups
-from sup.edge.process_tree import TAG_RESOURCE, kill_tree_once, read_stat, tag_of_mark
+from sup.edge.process_tree import TAG_RESOURCE, find_tree, kill_tree_once, read_stat, tag_of_mark
 from sup.launcher.log_file import LogFiles, LogTarget
 from sup.launcher.notify import open_notify
 from sup.launcher.spawn import SpawnError, spawn
@@ -134,6 +134,7 @@ class Children:
         service.fingerprint = str(asked.get("fingerprint", ""))
         service.stop_signal = int(asked.get("stop_signal", 15))
         service.stop_timeout_us = int(asked.get("stop_timeout_us", 10_000_000))
+        service.kill_mode = str(asked.get("kill_mode", "group"))
         service.log = dict(asked["log"])
         user = asked.get("credentials")
         service.uid = user[0] if user else os.geteuid()
@@ -208,16 +209,22 @@ class Children:
             return False
         return True
 
-    def kill_once(self, service: Service) -> list[int]:
-        """SIGKILL all of the tree that can be seen; return who was there."""
+    def kill_once(self, service: Service, looks: int) -> list[int]:
+        """SIGKILL all of the tree that can be seen (a crowd is stopped first); return who was
+        there. ``looks`` were before this one.
+        """
         left = set()
         if service.cgroup:
             cgroups.kill(service.cgroup)
             if cgroups.populated(service.cgroup):
                 left.update(cgroups.members(service.cgroup))
-        left.update(kill_tree_once(service.pid, service.start_ticks, service.mark))
+        left.update(kill_tree_once(service.pid, service.start_ticks, service.mark, looks))
         left.discard(os.getpid())
         return sorted(left)
+
+    def tree(self, service: Service) -> list[int]:
+        """Who of its tree lives."""
+        return [s.pid for s in find_tree(service.pid, service.start_ticks, service.mark)]
 
     def look(self, service: Service) -> list[object] | None:
         """How the child ended, if it has: [code, signal, core]; it stays unreaped."""

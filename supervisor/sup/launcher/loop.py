@@ -17,6 +17,7 @@ from __future__ import annotations
 import _socket
 import os
 import select
+import time
 
 from sup import __version__
 from sup.edge import cgroups
@@ -43,6 +44,7 @@ SUPERVISOR_FD = 3
 OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 """Addressed to us; the supervisor must not answer them in our place."""
 MESSAGES_PER_TURN = 64
+FAULT_PAUSE_S = 0.1
 OUTBOX_MAX = 4096
 """Messages that wait for a supervisor that does not read; it is bounded by the services there are,
 but for notifications, which are left out when a quarter is full."""
@@ -133,15 +135,22 @@ class Launcher:
             self._tell()
             kernel.arm(self._timer, self.state.next_us())
             for fd, _ in self._epoll.poll():
-                reader = self._readers.get(fd)
-                if reader is not None:
-                    reader()
-            self._do_due()
+                self._guard(self._readers.get(fd))
+            self._guard(self._do_due)
         self.systemd.tell("STOPPING=1")
         self.children.logs.stop()
         self.children.groups.end()
         self.report.remove()
         return self.exit_code
+
+    def _guard(self, act: Callable[[], None] | None) -> None:
+        """No fault of ours and no refusal of the system may end the parent of the services."""
+        try:
+            if act is not None:
+                act()
+        except Exception as error:
+            self.report.log("ERROR", f"launcher fault, it goes on: {error!r}")
+            time.sleep(FAULT_PAUSE_S)  # one that comes again at once must not take the processor
 
     # What happens
 
@@ -199,6 +208,7 @@ class Launcher:
             self._handle_messages()  # what it said before it died counts: its last words above all
         self._close_socket()
         code, number, _ = end
+        died = self.state.supervisor_pid
         todo = self.state.handle_supervisor_exit(code, number, now, draw)
         if todo == state.EXIT:
             assert self.state.final_code is not None
@@ -216,7 +226,7 @@ class Launcher:
             wait_s = (self.state.start_at_us - now) / 1_000_000
             self.report.log(
                 "WARNING",
-                f"supervisor died pid={self._died} how={self.state.last_exit.replace(' ', '-')}"
+                f"supervisor died pid={died} how={self.state.last_exit.replace(' ', '-')}"
                 f" services={len(self.state.services)} restart_in_s={wait_s:.2f}",
             )
 
@@ -247,6 +257,8 @@ class Launcher:
                 self._kill(name, release=False)
             elif what == state.SIGKILL_SERVICE:
                 self._kill(name, release=True)
+            elif what == state.ENDED_SERVICE:
+                self._handle_ended(self.state.services[name])
             elif what == state.CHECK_LATE:
                 self.upgrade.handle_late()
             elif what == state.HUNG:
@@ -258,13 +270,18 @@ class Launcher:
     # The supervisor
 
     def _start_supervisor(self) -> None:
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        for sock in (ours, theirs):
-            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, MESSAGE_BYTES_MAX)
-        ours.setblocking(False)
-        environment = self.environment | {FD_VARIABLE: str(SUPERVISOR_FD)}
-        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
+            ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        except OSError as error:
+            self._handle_no_start(f"no socket: {error.strerror}")
+            return
+        environment = self.environment | {FD_VARIABLE: str(SUPERVISOR_FD)}
+        null = -1
+        try:
+            for sock in (ours, theirs):
+                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, MESSAGE_BYTES_MAX)
+            ours.setblocking(False)
+            null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
             pid = spawn(
                 [os.fsencode(word) for word in self.options.command],
                 [os.fsencode(f"{k}={v}") for k, v in environment.items()],
@@ -277,21 +294,22 @@ class Launcher:
                 limits=[(7, *self._nofile)],
                 search=os.fsencode(environment.get("PATH", "/usr/bin:/bin")),
             )
-        except SpawnError as error:
+        except OSError as error:
             ours.close()
-            why = f"can't {error.step}: {error.strerror}"
-            self.state.handle_start_failed(now_us(), why, draw)
-            self.report.log("ERROR", f"supervisor can't be started: {why}")
+            step = f"can't {error.step}: " if isinstance(error, SpawnError) else ""
+            self._handle_no_start(f"{step}{error.strerror}")
             return
         finally:
             theirs.close()
-            os.close(null)
+            if null >= 0:
+                os.close(null)
         self._sock = ours
         self._watch(ours.fileno(), self._handle_messages)
-        self._died = pid
         self.state.handle_started(pid, now_us())
 
-    _died = 0
+    def _handle_no_start(self, why: str) -> None:
+        self.state.handle_start_failed(now_us(), why, draw)
+        self.report.log("ERROR", f"supervisor can't be started: {why}")
 
     def _signal_supervisor(self, number: int) -> None:
         if self.state.supervisor_pid:
@@ -304,8 +322,17 @@ class Launcher:
         self._leaving = code
         self.state.begin_stop(now_us())
         for service in self.state.services.values():
-            self.children.signal(service, service.stop_signal, group=True)
-            self.children.signal(service, SIGCONT, group=True)
+            whole = service.kill_mode == "group"
+            self.children.signal(service, service.stop_signal, group=whole)
+            self.children.signal(service, SIGCONT, group=whole)
+
+    def _handle_ended(self, service: Service) -> None:
+        """The first process of a service that we stop has ended; it may be a shell that dies before
+        its child has saved its data, so the rest has the rest of the time.
+        """
+        if service.kill_mode == "mixed" or not self.children.tree(service):
+            service.stop_at_us = 0
+            self._kill(service.name, release=True)
 
     # Messages
 
@@ -333,7 +360,9 @@ class Launcher:
             answer = self._requests[str(asked["do"])](asked)
         except RefusedError as error:
             answer = {"error": str(error), **error.fields}
-        except (WireError, KeyError, TypeError, ValueError, IndexError) as error:
+        except OSError as error:
+            answer = {"error": error.strerror or str(error), "errno": error.errno or 0}
+        except (WireError, ArithmeticError, KeyError, TypeError, ValueError, IndexError) as error:
             # From a supervisor of another version; it is told, and nothing else happens.
             answer = {"error": f"request is not understood: {error!r}"[:200]}
         if answer is not None and number is not None:
@@ -484,7 +513,7 @@ class Launcher:
 
     def _look_at_killing(self, killing: Killing) -> None:
         service = self.state.services[killing.name]
-        left = self.children.kill_once(service)
+        left = self.children.kill_once(service, killing.looks)
         if not left and service.exit is None:
             self._look(service)
             if service.exit is None:  # it dies this very moment
@@ -544,16 +573,15 @@ class Launcher:
             self._sock.close()
             self._sock = None
         self._outbox.clear()
+        # Who waited is gone; the next supervisor counts its requests from one again.
+        for killing in self.state.killings.values():
+            killing.answer_to.clear()
+        self.upgrade.forget_asker()
 
     def _tell(self) -> None:
         """What changed, to systemd and into the file."""
         at = self.state
-        if at.supervisor_pid:
-            life = "up" if at.ready_us is not None else "starting"
-        else:
-            life = "backoff" if at.start_at_us else "down"
-        if at.ending:
-            life = "ending"
+        life = at.life()
         self.systemd.status(f"supervisor {life}, {len(at.services)} services")
         if not at.ever_ready:
             return

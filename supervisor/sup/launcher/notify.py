@@ -85,7 +85,10 @@ class Systemd:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        try:
+            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        except OSError:
+            return
         try:
             sock.setblocking(False)
             sock.sendto("\n".join(lines).encode(), address)

@@ -38,15 +38,17 @@ CHECK_US = 30_000_000
 
 EXIT, RESTART, STOP_SERVICES, REEXEC = "exit", "restart", "stop services", "reexec"
 START, KILL, DEADMAN, HUNG, SIGKILL_SERVICE = "start", "kill", "deadman", "hung", "sigkill"
-CHECK_LATE = "check late"
+CHECK_LATE, ENDED_SERVICE = "check late", "ended"
+LOOK_US = 50_000
+"""Between two looks at what is left of a service whose first process has ended."""
 
 
 class Service:
     """One child that is a service, from its start until it is cleared."""
 
     __slots__ = (
-        *("cgroup", "exit", "fingerprint", "foreign", "log", "mark", "name", "notes", "notify"),
-        "pid",
+        *("cgroup", "exit", "fingerprint", "foreign", "kill_mode", "log", "look_at_us", "mark"),
+        *("name", "notes", "notify", "pid"),
         *("start_ticks", "stop_at_us", "stop_signal", "stop_timeout_us", "uid"),
     )
 
@@ -58,6 +60,7 @@ class Service:
         self.fingerprint = ""
         self.stop_signal = 15
         self.stop_timeout_us = 10_000_000
+        self.kill_mode = "group"
         self.uid = 0
         self.log: dict[str, Any] = {}
         self.cgroup = ""
@@ -71,6 +74,8 @@ class Service:
         """[code or None, signal or None, core dumped], kept until the supervisor clears it."""
         self.stop_at_us = 0
         """While the launcher itself stops it: when it is killed; 0 otherwise."""
+        self.look_at_us = 0
+        """When to look again whether anything is left of it, once its first process has ended."""
 
     def handle_note(self, data: bytes, now_us: int) -> None:
         """Remember the last value of each name, for a supervisor that attaches later."""
@@ -113,7 +118,9 @@ class Service:
 class Killing:
     """The killing of one tree: looked at again and again until nobody is found."""
 
-    __slots__ = ("answer_to", "deadline_us", "left", "name", "next_us", "pause_us", "release")
+    __slots__ = (
+        *("answer_to", "deadline_us", "left", "looks", "name", "next_us", "pause_us", "release"),
+    )
 
     def __init__(self, name: str, now_us: int, *, release: bool) -> None:
         self.name = name
@@ -125,10 +132,12 @@ class Killing:
         self.release = release
         """Whether the child is reaped and forgotten afterwards."""
         self.left: list[int] = []
+        self.looks = 0
 
     def handle_look(self, left: list[int], now_us: int) -> bool:
         """Whether it is over: nobody is left, or the time is up."""
         self.left = left
+        self.looks += 1
         if not left or now_us >= self.deadline_us:
             return True
         self.next_us = now_us + self.pause_us
@@ -211,6 +220,14 @@ class State:
         self.start_at_us = now_us + self.restarts.wait_us(now_us, ready_us, draw)
         return RESTART
 
+    def life(self) -> str:
+        """How the supervisor does, in one word."""
+        if self.ending:
+            return "ending"
+        if self.supervisor_pid:
+            return "starting" if self.ready_us is None else "up"
+        return "backoff" if self.start_at_us else "down"
+
     def handle_end_asked(self, now_us: int) -> None:
         """The launcher is told to end; the supervisor does it, in bounded time."""
         if self.ending:
@@ -247,9 +264,12 @@ class State:
                 del self.deadmen[name]
                 found.append((DEADMAN, name))
         for name, service in self.services.items():
-            if service.stop_at_us and (now_us >= service.stop_at_us or service.exit is not None):
+            if service.stop_at_us and now_us >= service.stop_at_us:
                 service.stop_at_us = 0
                 found.append((SIGKILL_SERVICE, name))
+            elif service.stop_at_us and service.exit is not None and now_us >= service.look_at_us:
+                service.look_at_us = now_us + LOOK_US
+                found.append((ENDED_SERVICE, name))
         found += [(KILL, name) for name, k in self.killings.items() if now_us >= k.next_us]
         if self.check_us and now_us >= self.check_us:
             self.check_us = 0
@@ -265,7 +285,10 @@ class State:
     def next_us(self) -> int:
         """When ``due`` has something next; 0: not before something happens."""
         times = [*self.deadmen.values(), *(k.next_us for k in self.killings.values())]
-        times += [s.stop_at_us for s in self.services.values() if s.stop_at_us]
+        for service in self.services.values():
+            if service.stop_at_us:
+                soon = service.stop_at_us if service.exit is None else service.look_at_us
+                times.append(min(soon, service.stop_at_us))
         times += [t for t in (self.start_at_us, self.check_us, self._hung_us()) if t > 0]
         return max(1, min(times)) if times else 0
 

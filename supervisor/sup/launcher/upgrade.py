@@ -69,6 +69,10 @@ class Upgrade:
         self._errors = read
         launcher.state.check_us = now_us() + CHECK_US
 
+    def forget_asker(self) -> None:
+        """Whoever asked is gone."""
+        self._answer_to = None
+
     def handle_children(self) -> None:
         """A child has ended: perhaps the one that tries the new code."""
         end = reap(self.pid) if self.pid else None

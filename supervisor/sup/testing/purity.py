@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 import datetime
+import gc
 import os
 import random
 import sys
@@ -64,7 +65,8 @@ def forbid_effects(what: str = "this code") -> Iterator[None]:
     """Fail with ``EffectError`` when the block reads a clock, draws at random or does I/O.
 
     Only this thread is watched. An import counts as I/O: do it at the top of your module. The block
-    is failed even if it swallows the error.
+    is failed even if it swallows the error. Garbage is not collected meanwhile: what finalizers of
+    other code's objects do is not the block's doing.
     """
     _install_hook()
     seen: list[str] = []
@@ -78,6 +80,8 @@ def forbid_effects(what: str = "this code") -> Iterator[None]:
             refuse(effect)
 
     before = sys.getprofile()
+    collects = gc.isenabled()
+    gc.disable()
     _shut.refuse = refuse
     sys.setprofile(profile)
     try:
@@ -85,6 +89,8 @@ def forbid_effects(what: str = "this code") -> Iterator[None]:
     finally:
         sys.setprofile(before)
         _shut.refuse = None
+        if collects:
+            gc.enable()
     if seen:
         raise EffectError(f"{what} must be pure, it uses {seen[0]}")
 
