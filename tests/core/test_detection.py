@@ -227,6 +227,39 @@ def test_answer_that_a_helper_passes_on_after_its_nack_ends_the_probe() -> None:
     assert node.counters()["suspected"] == 0
 
 
+def test_accuser_asks_over_another_member_with_every_question() -> None:
+    """In the second look and while it suspects: a broken link must not join two short silences."""
+    node, due, seq, target, helpers = asked_around()
+    for helper in helpers:
+        tell(node, due - 1, helper, [NACK, seq, short(member_id(target))])
+    asked: dict[int, list[int]] = {seq: [], 0: []}
+    while (now := node.next_timeout()) < due + 2 * SECOND:
+        node.handle_timeout(now)
+        found = [(where[15], m) for where, messages in sent(node) for m in messages]
+        for number, others in asked.items():
+            if [PING, number] in [m[:2] for index, m in found if index == target]:
+                others.append(sum(m[:2] == [PING_REQ, number] for _, m in found))
+        for index, message in found:
+            if message[0] == PING and index != target:
+                tell(node, now + 400, index, [ACK, message[1], node.digest()])
+    assert asked[seq] == [1, 1, 1]
+    assert len(asked[0]) >= 2
+    assert set(asked[0]) == {1}
+
+
+def test_probe_with_nobody_alive_to_ask_asks_the_suspects() -> None:
+    """Who is deaf would else accuse the last other member by its own silence alone."""
+    node = lone()
+    introduce(node, 2)
+    tell(node, 0, 1, [STATUS, short(member_id(2)), SUSPECT, 1, 0, short(member_id(1))])
+    asked = []
+    while (now := node.next_timeout()) < 4 * SECOND:
+        node.handle_timeout(now)
+        asked += [(where[15], m[2]) for where, ms in sent(node) for m in ms if m[0] == PING_REQ]
+    assert (2, short(member_id(1))) in asked
+    assert node.member(member_id(1)).state is MemberState.ALIVE  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("after", [390_000, 410_000])
 def test_answer_is_passed_on_for_four_tenths_of_a_second_after_the_nack(after: int) -> None:
     """Budgets are shorter than what a slow member takes, and a helper does not wait for ever."""

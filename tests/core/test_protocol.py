@@ -381,7 +381,7 @@ def test_origin_quota_refuses_the_runaway_owner() -> None:
         ring.nodes[0].publish(1, b"more", b"", 0)
 
 
-def accuser(helpers: int = 5) -> tuple[Node, int, list[tuple[int, int]]]:
+def accuser(helpers: int = 5, stall: int = 0) -> tuple[Node, int, list[tuple[int, int]]]:
     """A node among eight that member 7 does not answer, though all others do.
 
     It is stopped when it asks so many helpers at once about the suspect: three probe it, five are
@@ -402,6 +402,8 @@ def accuser(helpers: int = 5) -> tuple[Node, int, list[tuple[int, int]]]:
         node.handle_datagram(packet(member_id(index), shown), address(index), 0)
     for _ in range(4000):
         now = node.next_timeout()
+        if stall and state_of(node, 7) is MemberState.SUSPECT:
+            now, stall = now + stall, 0
         node.handle_timeout(now)
         heard = [(target[15], m) for target, messages in sent(node) for m in messages]
         asked = [(index, m[1]) for index, m in heard if m[0] == PING_REQ]
@@ -449,6 +451,14 @@ def test_check_that_began_before_a_refutation_says_nothing_of_the_next_suspicion
         node.handle_timeout(now)
         sent(node)
     assert state_of(node, 7) == (MemberState.SUSPECT if refuted else MemberState.DEAD)
+
+
+def test_step_of_a_suspicion_in_which_the_clock_jumped_is_not_the_suspects() -> None:
+    """Its timer says for how long this node stood still at its end, and nothing of what was before:
+    the suspect gets what the timer was late and one step of 0.33 s."""
+    stall = 400_000
+    added = accuser(stall=stall)[1] - accuser()[1]
+    assert stall < added <= stall + 330_000
 
 
 @pytest.mark.parametrize("refuted", [False, True])

@@ -19,7 +19,6 @@ CAPS = {
     ".pyx": 700,
     ".pxd": 400,
     ".pyi": 400,
-    "bench/mutations.py": 700,  # one table of patches, and the runner that reads it
     "core/sup_core/protocol.pyx": 800,  # what every message, effect and deadline means
     "core/sup_core/simulator.py": 620,  # one class: the truth about a run, and its faults
     "ARCHITECTURE.md": 200,
