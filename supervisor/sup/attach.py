@@ -143,6 +143,15 @@ def launcher_main() -> Path:
     return Path(__file__).parent / "launcher" / "__main__.py"
 
 
+def succeed_launcher(state_dir: Path, log_format: str) -> None:
+    """Become the launcher in the place of one that died, unless a service manager starts one.
+
+    Returns only in the second case.
+    """
+    if "INVOCATION_ID" not in os.environ:
+        become_launcher(state_dir, log_format)
+
+
 def become_launcher(state_dir: Path, log_format: str) -> None:
     """Replace this process by the launcher, which starts our own command as the supervisor.
 

@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import gc
 import logging
-import os
 import random
 import signal
 import socket
@@ -87,8 +86,24 @@ async def run(options: SupervisorOptions) -> int:
         compiled = await asyncio.to_thread(resolve, options.service, plugins)
         check_environment(options.service.name, compiled)
     launcher = None
-    if options.launcher_fd is not None:
-        launcher = await LauncherHost.open(options.launcher_fd)
+    try:
+        if options.launcher_fd is not None:
+            launcher = await LauncherHost.open(options.launcher_fd)
+        return await _run_with(launcher, options, plugins, http, ending)
+    except LauncherError as error:
+        # It died while we came up. Nobody else is there to look after what runs.
+        log.error("launcher died while the supervisor came up: %s", error)
+        attach.succeed_launcher(options.state_dir, options.log_format)
+        return ExitCode.FAILED
+
+
+async def _run_with(
+    launcher: LauncherHost | None,
+    options: SupervisorOptions,
+    plugins: Plugins,
+    http: tuple[str, int] | None,
+    ending: asyncio.Event,
+) -> int:
     tcp: socket.socket | None = None
 
     async def ready() -> None:
@@ -118,9 +133,8 @@ async def run(options: SupervisorOptions) -> int:
         if not supervisor.detached:
             with contextlib.suppress(LauncherError):
                 await launcher.end(code)
-        elif launcher.lost.is_set() and "INVOCATION_ID" not in os.environ:
-            # No service manager starts us again: we are the next launcher ourselves.
-            attach.become_launcher(options.state_dir, options.log_format)
+        elif launcher.lost.is_set():
+            attach.succeed_launcher(options.state_dir, options.log_format)
     return code
 
 
@@ -222,6 +236,10 @@ class Supervisor:
             else:
                 await self.services.stop_all()
                 self._tell()
+        except LauncherError:
+            self.detach(ExitCode.FAILED)
+            await self.services.detach_all()
+            raise
         except BaseException:
             # Whatever went wrong here is no fault of the services: they go on, to be adopted.
             await self.services.detach_all()

@@ -151,3 +151,24 @@ def test_service_killed_and_stopped_at_random_is_one_tree_again(tmp_path: Path) 
         one.end()
         assert len(one.counts()) <= starts  # one that was killed before its first number has none
         one.check_counts()
+
+
+def test_launcher_killed_while_a_supervisor_comes_up_is_replaced_all_the_same(tmp_path):
+    """At any moment of the start: the half-started supervisor takes the launcher's place."""
+    dice = seeded()
+    with tree(tmp_path) as one:
+        one.add_counter()
+        one.start()
+        service = identity(one.up("counter"))
+        for _ in range(ROUNDS // 3):
+            one.settled()
+            launcher, supervisor = one.launcher_pid, one.supervisor_pid
+            send(supervisor, signal.SIGKILL)
+            until("the next one", lambda s=supervisor: one.supervisor_pid not in (0, s))
+            time.sleep(dice.uniform(0, 0.6))
+            send(launcher, signal.SIGKILL)
+            until("there is a new launcher", lambda p=launcher: one.launcher_pid != p, 30)
+            one.settled()
+            assert identity(service[0]) == service
+            one.check_trees()
+        one.end()

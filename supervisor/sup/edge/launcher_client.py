@@ -87,6 +87,7 @@ class LauncherHost:
 
         Raises:
             OperatorError: it is no launcher's, or its protocol is not known here (exit 4).
+            LauncherError: it died before it answered.
         """
         try:
             sock = socket.socket(fileno=fd)
@@ -101,6 +102,8 @@ class LauncherHost:
             self.hello = await self.request("hello", protocol=PROTOCOL, version=__version__)
         except LauncherError as error:
             self.close()
+            if self.lost.is_set():
+                raise
             raise OperatorError(f"the launcher does not answer as one: {error}") from None
         theirs = self.hello.get("protocol")
         if theirs not in PROTOCOLS:
