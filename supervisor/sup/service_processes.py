@@ -180,7 +180,14 @@ class ServiceProcesses:
         with contextlib.suppress(OperatorError):  # it is told at the next start
             await self.resolve_user()
         request = self._request(Fingerprint())
-        return await self._host.adopt(self._spec.name, identity, request)
+        process = await self._host.adopt(self._spec.name, identity, request)
+        if process is not None and process.exit is None:
+            # The record may be lost, or its writer was killed first; without a launcher the next
+            # supervisor has nothing else to adopt by.
+            named = await asyncio.to_thread(_names, self._paths.pid_file, process.pid)
+            if process.identity != identity or not named:
+                await self.record(process, Fingerprint.parse(process.identity.fingerprint))
+        return process
 
     def _load_identity(self) -> ProcessIdentity | None:
         """What is on record; a damaged record is set aside with a message."""
@@ -310,6 +317,13 @@ class ServiceProcesses:
     @property
     def _log_path(self) -> Path:
         return self._paths.logs / f"{self._spec.name}.log"
+
+
+def _names(path: Path, pid: int) -> bool:
+    try:
+        return path.read_text() == f"{pid}\n"
+    except (OSError, ValueError):
+        return False
 
 
 def _write_pid(path: Path, pid: int) -> None:
