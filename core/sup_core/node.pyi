@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from typing_extensions import disjoint_base
-
 from sup_core.card_pool import CardPool
 from sup_core.config import Config
 from sup_core.events import Event, Member, Rumor, Version
 from sup_core.protocol import Protocol
 
-@disjoint_base
 class Node(Protocol):
     def __init__(
         self,

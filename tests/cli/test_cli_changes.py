@@ -38,6 +38,18 @@ def test_config_apply_sends_the_file(
     assert "version v" in done.out
 
 
+def test_config_apply_group_that_nobody_is_in_is_told(
+    sup: Sup, state_dir: Path, api: CliApi, tmp_path: Path
+) -> None:
+    """It may be meant for those to come, or be a slip."""
+    file = tmp_path / "new.toml"
+    file.write_text("a = 2\n")
+    api.applied = api.total = 0
+    done = sup("config", "apply", "web.defualt", str(file))
+    assert done.code == 0
+    assert "nobody is in web.defualt yet" in done.err
+
+
 def test_config_apply_stdin_json(
     sup: Sup, state_dir: Path, api: CliApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -264,3 +264,27 @@ asyncio.run(main(Path(sys.argv[1])))
         supervisor.kill()
         supervisor.wait()
     assert found == ["0", "0b", *map(str, range(1, 30))]
+
+
+def test_follow_quiet_for_longer_than_an_answer_may_take_goes_on(
+    logs: dict[str, Path], state_dir: Path
+) -> None:
+    """A service that says nothing for a while is no supervisor that does not answer."""
+    code = "import sup.cli.client as c; c.READ_SECONDS = 1.0; import sup.cli as s"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; s.main(['logs', '-f', '-n', '1', 'web'])"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith(b"web 4\n")
+        time.sleep(2.5)
+        with logs["web"].open("a") as log:
+            log.write(f"{STAMP.format(30)} web late\n")
+        assert process.stdout.readline().endswith(b"web late\n")
+    finally:
+        process.kill()
+        process.communicate()

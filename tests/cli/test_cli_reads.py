@@ -64,7 +64,11 @@ def test_events_one_line_each_and_json_lines(sup: Sup, state_dir: Path, api: Cli
     assert api.calls[0] == ("events", 0, 0, ["hook", "bind"], "web")
     done = sup("events", "--json")
     assert json.loads(done.out)["text"] == "x\x1b"
-    assert sup("events", "--since", "1").out == ""
+    done = sup("events", "wbe", "--since", "1")
+    assert (done.out, done.err) == ("", "no such events of wbe are kept\n")
+    done = sup("events", "--kind", "hok")
+    assert done.code == ExitCode.BAD_INPUT
+    assert "'hook'" in done.one_line()
 
 
 def test_census_unknown_group_lists_known(sup: Sup, state_dir: Path) -> None:

@@ -13,8 +13,21 @@ from sup.cli.output import show, since, table
 from sup.errors import NotFoundError
 from sup.model.plain_text import one_line
 
+EPILOG = """
+\b
+Examples:
+  sup census                    every group of the ring
+  sup census redis.default -w   one group, again and again
 
-@click.command()
+\b
+Exit codes:
+  0  shown
+  1  there is no such group
+  3  no supervisor answers
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.argument("group", required=False, shell_complete=group_names)
 @read_options
 def command(client: Client, group: str | None, as_json: bool, watch: bool) -> None:

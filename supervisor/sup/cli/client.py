@@ -109,14 +109,17 @@ class Client:
         connection = self._connection(READ_SECONDS)
         try:
             connection.request("GET", path + ("?" + urlencode(query) if query else ""))
+            sock = (
+                connection.sock
+            )  # http.client lets go of it when the answer closes the connection
             response = connection.getresponse()
             if response.headers.get_content_type() == "application/problem+json":
                 raise _refused(json.loads(response.read(ANSWER_BYTES_MAX)))
             if response.status != 200:
                 raise OperatorError(f"{self._target} is not a supervisor", ExitCode.UNREACHABLE)
-            if endless and connection.sock is not None:
-                connection.sock.settimeout(None)
-                _keep_alive(connection.sock)
+            if endless and sock is not None:
+                sock.settimeout(None)
+                _keep_alive(sock)
             while line := response.readline(LINE_BYTES_MAX):
                 yield line
         except TimeoutError:

@@ -7,7 +7,15 @@ import click
 SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command()
+EPILOG = """
+\b
+Exit codes:
+  0  printed
+  2  no script for that shell
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> None:
     """Print the completion script for SHELL.

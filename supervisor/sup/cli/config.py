@@ -28,6 +28,15 @@ Examples:
   echo 'maxmemory = "64mb"' | sup config apply redis.default - --wait 10
   sup config apply redis.default all.toml --replace --if-version VERSION
   sup config show redis.default
+
+\b
+Exit codes:
+  0  done: it is on this host's disk and on its way to the members
+  1  show: none has been applied to that group
+  2  bad input: nothing was changed
+  3  no supervisor answers
+  4  --if-version: another version is current; nothing was changed
+  5  --wait ended before every member had applied it; it stays applied
 """
 
 
@@ -86,6 +95,12 @@ def apply(
         click.echo(f"{group} has this configuration already, version {answer['version']}")
     else:
         click.echo(f"{group} is now at version {answer['version']}")
+        if wait_s is None and not client.get(path)["applied"]["total"]:
+            click.echo(
+                f"nobody is in {group} yet: who joins gets it; 'sup census' shows the groups there"
+                " are",
+                err=True,
+            )
 
 
 @command.command(name="show", short_help="Show a group's configuration and who has applied it.")

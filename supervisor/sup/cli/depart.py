@@ -9,8 +9,21 @@ from sup.cli.names import member_names
 from sup.cli.options import client_options, json_option
 from sup.cli.output import echo_json
 
+EPILOG = """
+\b
+Examples:
+  sup depart db2                its host is gone and will not come back
 
-@click.command()
+\b
+Exit codes:
+  0  everybody will hear that it has left
+  1  there is no such member
+  3  no supervisor answers
+  4  more than one has that name: give the id
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.argument("member", shell_complete=member_names)
 @client_options
 @json_option

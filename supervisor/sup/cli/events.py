@@ -22,6 +22,8 @@ FOLLOW_SECONDS = 30
 RETRY_SECONDS = 1.0
 """Between questions while the supervisor does not answer: it may be starting anew."""
 
+KINDS = ("process", "health", "config", "hook", "bind", "file", "maintenance", "supervisor")
+
 EPILOG = """
 \b
 Examples:
@@ -37,7 +39,8 @@ all.
 
 \b
 Exit codes:
-  0  shown
+  0  shown, or there are none
+  2  bad input: a kind that there is not
   3  no supervisor answers
 """
 
@@ -45,7 +48,14 @@ Exit codes:
 @click.command(epilog=EPILOG)
 @click.argument("name", required=False, shell_complete=service_names)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
-@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only this kind. Repeatable.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS),
+    metavar="KIND",
+    help="Only this kind. Repeatable.",
+)
 @click.option(
     "--since",
     "seq",
@@ -66,7 +76,9 @@ def command(
 ) -> None:
     """Show what happened to the services of this host, or to NAME alone."""
     query = {"kind": ",".join(kinds), "service": name or ""}
+    shown = False
     for answer in _answers(client, query, seq, follow):
+        shown = shown or bool(answer["events"])
         if answer["lost"] and not as_json:
             click.echo(f"{answer['lost']} older events are not kept any more", err=True)
         for event in answer["events"]:
@@ -74,6 +86,8 @@ def command(
                 json.dumps(event).replace("\x7f", "\\u007f") if as_json else view(harmless(event))
             )
         sys.stdout.flush()
+    if not shown and not as_json:
+        click.echo(f"no such events{f' of {name}' if name else ''} are kept", err=True)
 
 
 def view(event: dict[str, Any]) -> str:

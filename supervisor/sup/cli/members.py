@@ -11,8 +11,22 @@ from sup.cli.names import member_names
 from sup.cli.options import read_options
 from sup.cli.output import show, since, table
 
+EPILOG = """
+\b
+Examples:
+  sup members
+  sup members --why db2         on whose word db2 counts as dead
+  sup members --json | jq -r '.members[] | select(.state == "dead") | .name'
 
-@click.command()
+\b
+Exit codes:
+  0  shown
+  1  --why: there is no such member
+  3  no supervisor answers
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.option(
     "--why",
     metavar="MEMBER",

@@ -9,8 +9,22 @@ from sup.cli.names import service_names
 from sup.cli.options import client_options, json_option
 from sup.cli.output import echo_json
 
+EPILOG = """
+\b
+Examples:
+  sup restart redis
 
-@click.command()
+\b
+Exit codes:
+  0  its old process has ended, and the start was tried; 'sup status' shows how it does
+  1  there is no such service here
+  3  no supervisor answers
+  4  it is stopped, or its start is held
+  5  it takes longer than the supervisor was asked to wait; it goes on
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.argument("name", shell_complete=service_names)
 @client_options
 @json_option

@@ -10,8 +10,22 @@ from sup.cli.options import client_options, json_option
 from sup.cli.output import echo_json
 from sup.errors import ExitCode, OperatorError
 
+EPILOG = """
+\b
+Examples:
+  sup stop redis                signal, stop_timeout, then SIGKILL of whatever is left
+  sup stop redis --unload       and forget it; its data stay in the state directory
 
-@click.command()
+\b
+Exit codes:
+  0  its process and all that it started have ended
+  1  there is no such service here; --unload: its uninstall hook failed
+  3  no supervisor answers
+  5  it takes longer than the supervisor was asked to wait; it goes on
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.argument("name", shell_complete=service_names)
 @click.option("--unload", is_flag=True, help="Forget the service too: it is not started again.")
 @client_options

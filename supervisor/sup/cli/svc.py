@@ -22,7 +22,7 @@ Examples:
 \b
 Exit codes:
   0  done
-  2  there is no such service here
+  1  there is no such service here
   3  no supervisor answers
 """
 
