@@ -293,7 +293,7 @@ class ServiceTask:
             return 0
         self.process = process
         self._convergence.applied = Fingerprint.parse(process.identity.fingerprint)
-        self.board.starts = 1
+        self.board.starts, self.board.pid = 1, process.pid
         age = age_s(process.identity.start_ticks)
         self._up_at_s = self._now() - age
         self.board.enter(Event.ADOPT)
